@@ -1,0 +1,44 @@
+"""What is done to training images: numbers only."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from ninefold.core.config import Config
+
+Probability = Field(default=0.0, ge=0, le=1)
+
+
+class Augment(Config):
+    """Order: crop, flip, RandAugment (or colour jitter), on each image; then normalise, erase,
+    Mixup or CutMix, and the user's own, on the batch."""
+
+    crop: Literal["random_resized", "pad", "none"] = "random_resized"
+    """`random_resized`: a random part of the image (Inception crop); `pad`: pad by an eighth and
+    cut (CIFAR); `none`: as in evaluation."""
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    """Least and largest share of the image's area that a random part covers."""
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    """Least and largest width over height of that part, drawn log-uniformly."""
+    flip: float = Field(default=0.5, ge=0, le=1)
+    """Probability of a horizontal flip."""
+    randaugment: str = ""
+    """timm's notation, `rand-m9-mstd0.5-inc1`; nothing for none."""
+    color_jitter: NonNegativeFloat = 0.0
+    """Strength of brightness, contrast and saturation jitter; ignored beside `randaugment`."""
+    mixup: NonNegativeFloat = 0.0
+    """Alpha of the beta distribution of Mixup's weight; 0 for none."""
+    cutmix: NonNegativeFloat = 0.0
+    """Alpha likewise for CutMix's area."""
+    mix_probability: float = Field(default=1.0, ge=0, le=1)
+    """Share of batches that are mixed at all."""
+    cutmix_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the mixed batches that get CutMix where both are on."""
+    erase: float = Probability
+    """Probability of erasing a rectangle."""
+    erase_count: PositiveInt = 1
+    """Rectangles erased at the most."""
+    erase_mode: Literal["pixel", "constant"] = "pixel"
+    """Fill with noise a pixel, or with zeros."""
+    custom: str = ""
+    """`package.module:Name`, called as `f(batch) -> batch` on the device, after all the others."""

@@ -1,0 +1,1 @@
+"""The words that all rooms share: configurations, batches, records, errors and weights files."""

@@ -1,0 +1,70 @@
+"""Configurations: frozen values that are written to `run.yaml` and read back equal.
+
+A configuration never holds a tensor, a module or a callable; the user's own parts stand in it by
+name (`core.objects`). Modules that define configurations import neither torch nor numpy.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ninefold.core.errors import Refused, nearest
+
+
+class Config(BaseModel):
+    """Base of all configurations: frozen, unknown keys refused, docstrings under the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @classmethod
+    def parse(cls, values: object, where: str) -> Self:
+        """Check plain values (as read from YAML); all faults are told in one line.
+
+        Raises:
+            Refused: naming each bad field by its path, with the nearest field for an unknown one.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = [_fault(cls, e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors()]
+            raise Refused(f"{where}: " + "; ".join(faults)) from None
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a YAML file; `Refused` where it is missing, unreadable or wrong."""
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise Refused(f"{path}: cannot be read as YAML: {reason}") from None
+        return cls.parse(values, where=str(path))
+
+    def write(self, path: str | Path) -> None:
+        """Write YAML that `read` turns back into an equal object."""
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        Path(path).write_text(text, encoding="utf-8")
+
+    def changed(self, **values: Any) -> Self:
+        """A copy with some fields changed, checked as a whole.
+
+        Raises:
+            Refused: a field that does not exist, or a value it does not take.
+        """
+        return self.parse({**self.model_dump(), **_plain(values)}, where=type(self).__name__.lower())
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.model_dump() if isinstance(v, BaseModel) else v for k, v in values.items()}
+
+
+def _fault(
+    cls: type[BaseModel], loc: tuple[int | str, ...], kind: str, message: str, value: object
+) -> str:
+    path = ".".join(str(part) for part in loc)
+    if kind == "extra_forbidden":
+        fields: dict[str, Any] = dict(cls.model_fields)
+        return f"unknown field {path!r}{nearest(str(loc[-1]), fields)}"
+    reason = message.removeprefix("Value error, ")
+    return f"{path}: {reason[:1].lower()}{reason[1:]}, not {value!r}" if path else reason

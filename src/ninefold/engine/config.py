@@ -1,0 +1,78 @@
+"""The run: everything that decides a training, in one frozen record."""
+
+from typing import Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+
+from ninefold.augment.config import Augment
+from ninefold.core.config import Config
+from ninefold.core.preprocess import Preprocess
+from ninefold.optim.config import AdamW, Optim, Schedule
+from ninefold.tasks.config import Loss
+
+
+class Run(Config):
+    """A complete run. Recipes return one; `run.yaml` records one; `ninefold.train` takes one."""
+
+    recipe: str = ""
+    """The recipe that made it, for the record."""
+    task: Literal["auto", "classification", "multilabel"] = "auto"
+    """`auto`: what the data are labelled for."""
+    model: str = "swin_tiny"
+    """A preset, `timm/<name>`, or `package.module:Name`."""
+    model_options: tuple[str, ...] = ()
+    """A preset's own options as `KEY=VALUE`, values read as YAML, checked by name."""
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+    """Stochastic depth: probability at the last block, rising linearly from 0."""
+    weights: str = ""
+    """Where training starts: a file, `hf://org/repo/file`, `pretrained`, or nothing."""
+    reset_head: bool = False
+    """Start with a new head where the weights' classes are not the data's."""
+    head_map: str = ""
+    """A file with one row index of the old head a class, as for ImageNet-22K to 1K."""
+    data: str = "synthetic://classification"
+    """A folder, a table, or an address that DESIGN section 4 names."""
+    preprocess: Preprocess = Preprocess()
+    """Size, crop and normalisation, for training and ever after."""
+    augment: Augment = Augment()
+    """What is done to training images."""
+    loss: Loss = Loss()
+    """What is minimised."""
+    optim: Optim = AdamW()
+    """The optimizer; its kind is the recipe's choice or that of `--optim KIND`."""
+    schedule: Schedule = Schedule()
+    """The learning rate over time."""
+    batch_size: PositiveInt = 64
+    """Images an optimizer step, over all processes and accumulated parts."""
+    accumulate: PositiveInt = 1
+    """Parts into which each process cuts its share of a batch, one after the other."""
+    epochs: NonNegativeFloat = 0.0
+    """Passes over the training part; this or `steps`."""
+    steps: NonNegativeInt = 0
+    """Optimizer steps; this or `epochs`."""
+    clip_norm: NonNegativeFloat = 0.0
+    """Largest norm of all gradients together; 0 for no clipping."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the moving average of the weights, which is then what is evaluated; 0 for none."""
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """`auto`: bf16 where the device computes it natively."""
+    compile: bool = False
+    """Compile the model; where that fails, go on without and say so once."""
+    seed: NonNegativeInt = 0
+    """Decides weights, order, crops and noise."""
+    workers: int = Field(default=-1, ge=-1)
+    """Processes that load images; -1 chooses. The batches are the same for any number."""
+    evaluate_every: NonNegativeInt = 0
+    """Steps between validations; 0 for once an epoch."""
+    checkpoint_every: NonNegativeInt = 0
+    """Steps between checkpoints; 0 for once an epoch."""
+    keep: int = Field(default=2, ge=2)
+    """Checkpoints kept; two at the least, so that a torn one is never the only one."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs > 0) == (self.steps > 0):
+            raise ValueError(
+                f"exactly one of epochs ({self.epochs:g}) and steps ({self.steps}) must be above 0"
+            )
+        return self

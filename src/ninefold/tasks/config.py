@@ -1,0 +1,15 @@
+"""What the loss is: numbers only."""
+
+from pydantic import Field
+
+from ninefold.core.config import Config
+
+
+class Loss(Config):
+    """The loss of a classification task."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target that is spread evenly over all classes."""
+    custom: str = ""
+    """`package.module:Name`, called as `f(logits, target) -> scalar`; nothing for the task's own
+    (softmax cross-entropy; sigmoid cross-entropy where an image has several labels)."""
