@@ -1,8 +1,7 @@
-"""What every test gets: no network, no display, two threads at most, the shared data where they stand."""
+"""What every test gets: no network, no display, a folder of its own, the shared data."""
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,9 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test works in a folder of its own, so that `runs/` never lands in the repository."""
     monkeypatch.chdir(tmp_path)
-    yield
 
 
 @pytest.fixture

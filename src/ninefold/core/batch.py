@@ -3,8 +3,9 @@
 Shapes: b samples, c channels, h rows, w columns, k classes, n objects in an image.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -67,7 +68,7 @@ class Batch:
     index: Int[Tensor, " b"] | None = None
     boxes: list[Boxes] | None = None
     size: Int[Tensor, "b 2"] | None = None
-    scores: dict[str, Tensor] = field(default_factory=dict)
+    scores: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def __len__(self) -> int:
         x = self.x if isinstance(self.x, Tensor) else next(iter(self.x.values()))
@@ -75,38 +76,48 @@ class Batch:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = True) -> Self:
         """The same batch with every tensor on `device`."""
-        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+
+        def move(value: Tensor) -> Tensor:
+            return value.to(device, non_blocking=non_blocking)
+
+        return self._map(move)
 
     def pin_memory(self) -> Self:
         """The same batch in page-locked memory; the loader calls this for CUDA."""
-        return self._map(lambda t: t.pin_memory())
+        return self._map(Tensor.pin_memory)
 
-    def split(self, parts: int) -> "list[Self]":
+    def split(self, parts: int) -> list[Self]:
         """Equal consecutive parts, for gradient accumulation; the length must divide evenly."""
         if parts == 1:
             return [self]
         step, rest = divmod(len(self), parts)
         assert rest == 0, (len(self), parts)
-        return [
-            replace(
-                self._map(lambda t, i=i: t[i * step : (i + 1) * step], boxes=False),
-                boxes=self.boxes and self.boxes[i * step : (i + 1) * step],
-            )
-            for i in range(parts)
-        ]
+        return [self._rows(i * step, (i + 1) * step) for i in range(parts)]
 
-    def _map(self, change: Any, *, boxes: bool = True) -> Self:
+    def _rows(self, start: int, stop: int) -> Self:
+        def rows(value: Tensor) -> Tensor:
+            return value[start:stop]
+
+        return replace(self._map(rows, boxes=False), boxes=self.boxes and self.boxes[start:stop])
+
+    def _map(self, change: Callable[[Tensor], Tensor], *, boxes: bool = True) -> Self:
         def walk(value: Any) -> Any:
             if isinstance(value, Tensor):
                 return change(value)
             if isinstance(value, dict):
-                return {k: walk(v) for k, v in value.items()}
+                items = cast(dict[str, Any], value)
+                return {name: walk(item) for name, item in items.items()}
             return value
 
         moved = self.boxes
         if boxes and moved is not None:
             moved = [Boxes(**{k: walk(v) for k, v in vars(item).items()}) for item in moved]
         return replace(
-            self, x=walk(self.x), y=walk(self.y), index=walk(self.index), boxes=moved,
-            size=walk(self.size), scores=walk(self.scores),
-        )  # fmt: skip
+            self,
+            x=walk(self.x),
+            y=walk(self.y),
+            index=walk(self.index),
+            boxes=moved,
+            size=walk(self.size),
+            scores=walk(self.scores),
+        )

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from ninefold.core.errors import Refused, nearest
 
@@ -28,8 +29,8 @@ class Config(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            faults = [_fault(cls, e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors()]
-            raise Refused(f"{where}: " + "; ".join(faults)) from None
+            faults = "; ".join(_fault(cls, fault) for fault in error.errors())
+            raise Refused(f"{where}: {faults}") from None
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -52,19 +53,18 @@ class Config(BaseModel):
         Raises:
             Refused: a field that does not exist, or a value it does not take.
         """
-        return self.parse({**self.model_dump(), **_plain(values)}, where=type(self).__name__.lower())
+        merged = {**self.model_dump(), **_plain(values)}
+        return self.parse(merged, where=type(self).__name__.lower())
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {k: v.model_dump() if isinstance(v, BaseModel) else v for k, v in values.items()}
 
 
-def _fault(
-    cls: type[BaseModel], loc: tuple[int | str, ...], kind: str, message: str, value: object
-) -> str:
-    path = ".".join(str(part) for part in loc)
-    if kind == "extra_forbidden":
-        fields: dict[str, Any] = dict(cls.model_fields)
-        return f"unknown field {path!r}{nearest(str(loc[-1]), fields)}"
-    reason = message.removeprefix("Value error, ")
-    return f"{path}: {reason[:1].lower()}{reason[1:]}, not {value!r}" if path else reason
+def _fault(cls: type[BaseModel], error: ErrorDetails) -> str:
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown field {path!r}{nearest(str(error['loc'][-1]), cls.model_fields)}"
+    reason = error["msg"].removeprefix("Value error, ")
+    reason = f"{reason[:1].lower()}{reason[1:]}"
+    return f"{path}: {reason}, not {error['input']!r}" if path else reason

@@ -17,6 +17,6 @@ class Failed(RuntimeError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the known word closest to `word`, or nothing where none is close."""
+    """`; did you mean 'x'?` with the known word closest to `word`; nothing where none is close."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""

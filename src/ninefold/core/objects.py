@@ -38,7 +38,7 @@ def find(name: str) -> Any:
         raise Refused(f"{name}: module {module_name!r} cannot be imported: {error}") from None
     for part in attribute.split("."):
         if not hasattr(value, part):
-            hint = nearest(part, [n for n in vars(value) if not n.startswith("_")])
+            hint = nearest(part, (name for name in dir(value) if name[0] != "_"))
             raise Refused(f"{name}: {module_name!r} has no {part!r}{hint}")
         value = getattr(value, part)
     return value

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Result:
     split: str
     step: int
     metrics: dict[str, float]
-    conditions: dict[str, Any] = field(default_factory=dict)
-    curves: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    conditions: dict[str, Any] = field(default_factory=dict[str, Any])
+    curves: dict[str, Any] = field(default_factory=dict[str, Any], repr=False, compare=False)
 
     def __getattr__(self, name: str) -> float:
         try:
@@ -38,7 +38,7 @@ class Result:
 
 def append_line(path: str | Path, record: dict[str, Any]) -> None:
     """Add one JSON line and flush it; values that JSON has no word for (NaN) become null."""
-    with open(path, "a", encoding="utf-8") as file:
+    with Path(path).open("a", encoding="utf-8") as file:
         file.write(json.dumps(_plain(record), ensure_ascii=False) + "\n")
 
 
@@ -54,7 +54,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else None
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _plain(v) for k, v in cast(dict[Any, Any], value).items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [_plain(v) for v in cast(list[Any], value)]
     return value
