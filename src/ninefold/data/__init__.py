@@ -1,0 +1,1 @@
+"""Files, tables and generators to records; records to batches."""

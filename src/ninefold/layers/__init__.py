@@ -1,0 +1,1 @@
+"""Modules and pure tensor functions that two or more rooms use."""

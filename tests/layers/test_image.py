@@ -1,0 +1,60 @@
+"""Resizing and cropping of uint8 images."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ninefold.layers.image import Interpolation, crop, resize
+
+
+def noise(channels: int, rows: int, columns: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (channels, rows, columns), dtype=torch.uint8, generator=generator)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(20, 31), (61, 90), (1, 1), (7, 80)])
+def test_resizing_noise_equals_pillow_to_few_grey_levels(
+    interpolation: Interpolation, size: tuple[int, int]
+) -> None:
+    image = noise(3, 45, 60)
+    filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+    pillow = Image.fromarray(image.permute(1, 2, 0).numpy())
+    expected = np.asarray(pillow.resize(size[::-1], filters[interpolation])).astype(int)
+    ours = resize(image, size, interpolation).permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(ours - expected).max() <= 3
+    assert np.abs(ours - expected).mean() < 0.5
+
+
+def test_nearest_only_picks_values_of_the_source() -> None:
+    image = noise(1, 9, 9)
+    assert torch.equal(resize(image, (3, 3), "nearest"), image[:, 1::3, 1::3])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 5, 7, 13])
+def test_each_channel_is_resized_as_if_alone(channels: int) -> None:
+    image = noise(channels, 30, 40)
+    alone = torch.cat([resize(plane[None], (17, 19)) for plane in image])
+    assert torch.equal(resize(image, (17, 19)), alone)
+
+
+def test_memory_layout_does_not_change_the_result() -> None:
+    planes = noise(3, 30, 40)
+    interleaved = planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    assert torch.equal(resize(planes, (12, 50)), resize(interleaved, (12, 50)))
+
+
+def test_same_size_is_the_image_itself() -> None:
+    image = noise(3, 8, 8)
+    assert resize(image, (8, 8)) is image
+
+
+def test_crop_takes_the_named_rectangle() -> None:
+    image = noise(3, 10, 12)
+    assert torch.equal(crop(image, 2, 3, 4, 5), image[:, 2:6, 3:8])
+
+
+def test_crop_outside_the_image_is_an_error() -> None:
+    with pytest.raises(AssertionError):
+        crop(noise(3, 10, 12), 8, 0, 4, 5)
