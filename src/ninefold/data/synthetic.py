@@ -1,0 +1,160 @@
+"""Generated data sets: `synthetic://classification?size=64&train=2000&test=500&seed=0`.
+
+A picture is a function of (seed, split, index) and of nothing else: nothing is stored, any worker
+makes any picture, and no picture of one split is one of another. The class is the outline of the
+one large thing in it. Place, size, turn, colours and textures carry no label, and the thing is as
+often brighter than the ground as darker, so that a linear model on pixels learns next to nothing.
+
+Shapes: c channels, h rows, w columns.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from ninefold.core.batch import Sample
+from ninefold.core.errors import Refused, nearest
+from ninefold.data.config import Synthetic
+from ninefold.data.paint import PATTERNS, Colour, Scene, Texture, Thing, paint
+from ninefold.data.records import DataSet, Records
+from ninefold.data.shapes import CLASSES
+
+KINDS = ("classification",)
+SPLITS = ("train", "val", "test")
+VERSION = 1
+"""Goes up with every change of what is painted; part of the fingerprint."""
+
+NOISE = 0.02
+"""Standard deviation of the noise on every pixel, of values from 0 to 1."""
+
+
+def open_synthetic(address: str) -> DataSet:
+    """The generated data set that an address names.
+
+    Raises:
+        Refused: another kind, an unknown or repeated key, or a value out of range.
+    """
+    kind, options = _read(address)
+    classes = tuple(CLASSES)
+    splits = {
+        split: _records(split, count, options, classes)
+        for split in SPLITS
+        if (count := getattr(options, split))
+    }
+    told = f"{VERSION} {kind} {options.model_dump_json()}"
+    fingerprint = hashlib.sha256(told.encode()).hexdigest()
+    return DataSet(address, kind, classes, splits, fingerprint=fingerprint)
+
+
+def write_folder(data: DataSet, folder: str | Path) -> None:
+    """Write the pictures of a set as PNG files, `<split>/<class>/<index>.png`.
+
+    Raises:
+        Refused: the folder already holds something.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise Refused(f"{folder}: the folder is not empty; name a new one")
+    for split, records in data.splits.items():
+        for i in range(len(records)):
+            sample = records.load(i)
+            path = folder / split / data.classes[sample.y] / f"{i:05d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(sample.x.permute(1, 2, 0).squeeze(2).numpy()).save(path)
+
+
+def _read(address: str) -> tuple[str, Synthetic]:
+    parts = urlsplit(address)
+    kind = parts.netloc
+    if kind not in KINDS:
+        raise Refused(
+            f"{address}: no generated data set is called {kind!r}{nearest(kind, KINDS)}; "
+            f"there are: {', '.join(KINDS)}"
+        )
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise Refused(f"{address}: {key!r} is given {keys.count(key)} times; give it once")
+    return kind, Synthetic.parse(dict(pairs), where=address)
+
+
+def _records(split: str, count: int, options: Synthetic, classes: tuple[str, ...]) -> Records:
+    labels = [i % len(classes) for i in range(count)]
+    files = [
+        f"synthetic://classification/{split}/{classes[y]}/{i:05d}" for i, y in enumerate(labels)
+    ]
+
+    def load(i: int) -> Sample:
+        values = np.random.default_rng((options.seed, SPLITS.index(split), i))
+        scene = draw_scene(values, classes[labels[i]], options.channels)
+        image = paint(scene, options.size).image
+        image += NOISE * values.standard_normal(image.shape, dtype=np.float32)
+        return Sample(
+            x=torch.from_numpy((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)), y=labels[i]
+        )
+
+    return Records(files, labels, load)
+
+
+def draw_scene(values: np.random.Generator, outline: str, channels: int = 3) -> Scene:
+    """A random ground with one large thing of this outline, and now and then small bars."""
+    thing_level, ground_level = _levels(values)
+    radius = values.uniform(0.2, 0.38)
+    things = [
+        _thing(values, "bar", values.uniform(0.08, 0.14), values.uniform(0.1, 0.9), channels)
+        for _ in range(values.choice(3, p=(0.6, 0.25, 0.15)))
+    ]
+    things.append(_thing(values, outline, radius, thing_level, channels))
+    return Scene(_texture(values, ground_level, 0.1, channels), tuple(things))
+
+
+def _levels(values: np.random.Generator) -> tuple[float, float]:
+    """Brightness of the thing and of the ground: apart, either of them the brighter one."""
+    dark, light = values.uniform(0.15, 0.4), values.uniform(0.62, 0.88)
+    return (dark, light) if values.random() < 0.5 else (light, dark)
+
+
+def _thing(
+    values: np.random.Generator, outline: str, radius: float, level: float, channels: int
+) -> Thing:
+    x, y = values.uniform(radius * 0.95, 1 - radius * 0.95, size=2)
+    turn = values.uniform(-math.pi, math.pi)
+    return Thing(outline, x, y, radius, turn, _texture(values, level, 0.08, channels))
+
+
+def _texture(values: np.random.Generator, level: float, spread: float, channels: int) -> Texture:
+    """A surface of about this brightness, in two related colours that differ a little in it."""
+    hue = _hue(values, channels)
+    other = _unit(hue + 0.5 * _hue(values, channels))
+    saturation = values.uniform(0.3, 0.85)
+    return Texture(
+        pattern=PATTERNS[values.integers(len(PATTERNS))],
+        low=_colour(level - spread, hue, saturation),
+        high=_colour(level + spread, other, saturation),
+        cycles=values.uniform(3, 8),
+        angle=values.uniform(0, 2 * math.pi),
+        phase=values.uniform(0, 2 * math.pi),
+        seed=int(values.integers(2**32)),
+    )
+
+
+def _hue(values: np.random.Generator, channels: int) -> NDArray[np.float64]:
+    """A random direction away from grey: it sums to nothing, and its largest part is 1."""
+    return _unit(values.standard_normal(channels))
+
+
+def _unit(hue: NDArray[np.float64]) -> NDArray[np.float64]:
+    hue = hue - hue.mean()
+    return hue / max(np.abs(hue).max(), 1e-9)
+
+
+def _colour(level: float, hue: NDArray[np.float64], saturation: float) -> Colour:
+    """The colour of this mean over the channels, as far from grey as stays within 0 and 1."""
+    return tuple((level + saturation * min(level, 1 - level) * hue).tolist())
