@@ -38,13 +38,17 @@ class Sample:
 
     Args:
         x: An image `(c, h, w)`, uint8; a clip `(c, t, h, w)`; or one tensor a modality by name.
+            Clips may arrive as a reader, from which the transform draws its frames.
         y: A class id; several ids (multi-label); one id a head by name; a map of ids `(h, w)`.
         boxes: Objects, where the data have them.
+        original: Height and width of the upright image before any transform, where predictions
+            are told in its pixels (detection, segmentation).
     """
 
-    x: Tensor | dict[str, Tensor]
+    x: Any
     y: int | tuple[int, ...] | dict[str, int] | Tensor | None = None
     boxes: Boxes | None = None
+    original: tuple[int, int] | None = None
 
 
 @dataclass
@@ -59,8 +63,9 @@ class Batch:
         index: Position of each sample in its data set; -1 for a filler, which is never counted.
         boxes: One entry an image, for detection.
         size: Height and width `(b, 2)` of each image before it was padded to the batch's.
-        scores: What a transform tells the loss or a second network, by name (mixing weights, the
-            operations an agent chose).
+        original: Height and width `(b, 2)` of each upright image before any transform.
+        extra: What a transform tells the loss or a second network, by name (which modalities are
+            there, the operations an agent chose), one row a sample.
     """
 
     x: Tensor | dict[str, Tensor]
@@ -68,7 +73,8 @@ class Batch:
     index: Int[Tensor, " b"] | None = None
     boxes: list[Boxes] | None = None
     size: Int[Tensor, "b 2"] | None = None
-    scores: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    original: Int[Tensor, "b 2"] | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def __len__(self) -> int:
         x = self.x if isinstance(self.x, Tensor) else next(iter(self.x.values()))
@@ -119,5 +125,6 @@ class Batch:
             index=walk(self.index),
             boxes=moved,
             size=walk(self.size),
-            scores=walk(self.scores),
+            original=walk(self.original),
+            extra=walk(self.extra),
         )

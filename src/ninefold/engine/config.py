@@ -16,10 +16,12 @@ class Run(Config):
 
     recipe: str = ""
     """The recipe that made it, for the record."""
-    task: Literal["auto", "classification", "multilabel"] = "auto"
-    """`auto`: what the data are labelled for."""
+    task: str = "auto"
+    """`auto`: what the data are labelled for; else `classification` or `multilabel`."""
     model: str = "swin_tiny"
     """A preset, `timm/<name>`, or `package.module:Name`."""
+    backbone: str = ""
+    """The backbone of a model that is built on one; nothing for a model that is whole by itself."""
     model_options: tuple[str, ...] = ()
     """A preset's own options as `KEY=VALUE`, values read as YAML, checked by name."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
@@ -36,6 +38,8 @@ class Run(Config):
     """Size, crop and normalisation, for training and ever after."""
     augment: Augment = Augment()
     """What is done to training images."""
+    uncertainty: str = "softmax"
+    """How predictions are scored for doubt."""
     loss: Loss = Loss()
     """What is minimised."""
     optim: Optim = AdamW()
