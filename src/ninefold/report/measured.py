@@ -1,0 +1,242 @@
+"""What was measured of a claim: the kept results, the page made of them, and the table `papers`.
+
+A result is one JSON file, `docs/results/<paper>-<claim>-<scale>.json`; the page `docs/results.md`
+is made from these files and from `claims/*.yaml`, and written by nobody's hand.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, model_validator
+
+from ninefold.core.config import Config
+from ninefold.core.errors import Refused
+from ninefold.report.claims import Claim, PaperFigure, claim_named, paper_named, papers
+from ninefold.report.statistics import Summary, Verdict, summarise, verdict
+
+Scale = Literal["smoke", "laptop", "gpu"]
+
+CONFIDENCE = 0.95
+
+
+class Measurement(Config):
+    """One claim, measured over seeds, with its conditions.
+
+    Raises:
+        Refused: on reading, where the effect or the verdict do not follow from the values.
+    """
+
+    claim: str
+    """Id of the claim."""
+    scale: Scale
+    """`smoke` shows that the machinery runs and nothing about the claim; it is never kept."""
+    metric: str
+    """As the claim names it; of the test split, in the checkpoint that validation chose."""
+    smallest: PositiveFloat
+    """The smallest effect worth the name, as the claim stated it before the runs."""
+    seeds: tuple[int, ...] = Field(min_length=1)
+    """One pair of runs a seed."""
+    subject: tuple[float, ...]
+    """The claim's subject: one value a seed."""
+    against: tuple[float, ...]
+    """What it is compared with, on the same seeds."""
+    effects: tuple[float, ...]
+    """One a seed, positive in the claim's direction."""
+    effect: float
+    """Their mean."""
+    low: float | None
+    """Lower end of its 95 % t interval; None (without an end) for a single seed."""
+    high: float | None
+    """Upper end, likewise."""
+    verdict: Verdict
+    """By `report.statistics.verdict`."""
+    data: str
+    """What the runs saw, named for what it is, with its address."""
+    command: str
+    """Repeats the measurement."""
+    hardware: str
+    """Processor or GPU, and cores used."""
+    versions: str
+    """Of ninefold, torch and Python."""
+    minutes: float
+    """Time of all runs together."""
+    date: str
+    """Day on which it ended."""
+    run: dict[str, Any]
+    """The subject's run in full, as in `run.yaml`, but for the seed."""
+    changed: dict[str, Any]
+    """The fields in which the other run differs, with its values."""
+
+    @model_validator(mode="after")
+    def _follows(self) -> Self:
+        if not len(self.seeds) == len(self.subject) == len(self.against) == len(self.effects):
+            raise ValueError("seeds, subject, against and effects must have one value a seed")
+        summary = summarise(self.effects, confidence=CONFIDENCE)
+        if abs(summary.mean - self.effect) > 1e-9 or self.verdict != verdict(
+            summary, self.smallest
+        ):
+            raise ValueError("effect and verdict do not follow from the effects of the seeds")
+        return self
+
+    @property
+    def name(self) -> str:
+        """`<paper>-<claim>-<scale>`: the name of its file."""
+        return f"{self.claim.replace('/', '-')}-{self.scale}"
+
+    def summary(self) -> Summary:
+        """The effect with its interval."""
+        return summarise(self.effects, confidence=CONFIDENCE)
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON file, in one move."""
+        aside = Path(path).with_suffix(".part")
+        aside.write_text(
+            json.dumps(self.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8"
+        )
+        aside.replace(path)
+
+
+def kept_folder() -> Path:
+    """Where kept results stand: in an installed package beside this file, else in `docs/`."""
+    inside = Path(__file__).parent / "results"
+    return inside if inside.is_dir() else Path(__file__).parents[3] / "docs" / "results"
+
+
+def read_kept(folder: str | Path) -> list[Measurement]:
+    """All results in a folder, by name of file.
+
+    Raises:
+        Refused: a file that is no result, that contradicts itself, or of a claim that is unknown.
+    """
+    found: list[Measurement] = []
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise Refused(f"{path}: not JSON: {error}") from None
+        found.append(Measurement.parse(values, where=str(path)))
+        claim_named(found[-1].claim)
+    return found
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One line of `ninefold papers`: texts, ready to print."""
+
+    claim: str
+    statement: str
+    paper: str
+    measured: str
+    verdict: str
+
+
+def papers_table(name: str = "", *, kept: list[Measurement] | None = None) -> list[PaperRow]:
+    """Claims beside what was measured: of one paper, or of all.
+
+    Args:
+        kept: Results to show; those that come with the project where none are given.
+
+    Raises:
+        Refused: no such paper.
+    """
+    measured = read_kept(kept_folder()) if kept is None else kept
+    chosen = [paper_named(name)] if name else list(papers().values())
+    return [_row(claim, measured) for paper in chosen for claim in paper.claims]
+
+
+def _row(claim: Claim, measured: list[Measurement]) -> PaperRow:
+    mine = [m for m in measured if m.claim == claim.id]
+    said = _figure(claim.figures[0]) if claim.figures else "no number at hand"
+    return PaperRow(
+        claim=claim.id,
+        statement=claim.statement,
+        paper=said,
+        measured="; ".join(f"{_effect(m, claim)} ({m.scale})" for m in mine) or "-",
+        verdict="; ".join(m.verdict for m in mine) or "not measured",
+    )
+
+
+def _figure(figure: PaperFigure) -> str:
+    unit = f" {figure.unit}" if figure.unit else ""
+    return f"{figure.value:g} against {figure.against:g}{unit} ({figure.source})"
+
+
+def _effect(m: Measurement, claim: Claim) -> str:
+    """`+1.8 points [0.4, 3.2], n = 5`; relative effects as percentages."""
+    unit = "points" if claim.effect == "difference" else "%"
+    summary = m.summary()
+    ends = f"[{100 * summary.low:.1f}, {100 * summary.high:.1f}]"
+    return f"{100 * summary.mean:+.1f} {unit} {ends}, n = {summary.count}"
+
+
+def results_page(kept: list[Measurement], *, pictures: set[str] = frozenset()) -> str:
+    """`docs/results.md` as text.
+
+    Args:
+        kept: As `read_kept` gives them.
+        pictures: File names of the pictures that stand in `docs/results`.
+    """
+    lines = [
+        "# What the papers claim, and what was measured here",
+        "",
+        "Made from `src/ninefold/report/claims/*.yaml` and `docs/results/*.json` by",
+        "`ninefold.report.measured.write_page`; [claims.md](claims.md) tells how a verdict is made.",
+        "Figures of the papers were measured by their authors, on their data. Each has its source:",
+        "the survey deck, the authors' repository, or recalled (not read again here).",
+        "",
+    ]
+    for paper in papers().values():
+        lines += [f"## {paper.title}", ""]
+        lines += [f"{paper.authors}, [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})."]
+        lines += ([paper.note.strip()] if paper.note else []) + [""]
+        lines += ["| claim | the paper | measured here | verdict |", "|---|---|---|---|"]
+        for claim in paper.claims:
+            row = _row(claim, kept)
+            lines.append(
+                f"| `{row.claim}`<br>{row.statement}<br>*{claim.where}* | {_figures(claim)} "
+                f"| {row.measured} | {row.verdict} |"
+            )
+        lines.append("")
+        for m in kept:
+            if claim_named(m.claim) in paper.claims:
+                lines += _section(m, pictures)
+    return "\n".join(lines)
+
+
+def _figures(claim: Claim) -> str:
+    if not claim.figures:
+        return claim.note or "no number at hand"
+    told = [f"{f.setting}: {_figure(f)}" + f" {f.corrected}".rstrip() for f in claim.figures]
+    return "<br>".join([*told, claim.note] if claim.note else told)
+
+
+def _section(m: Measurement, pictures: set[str]) -> list[str]:
+    claim = claim_named(m.claim)
+    lines = [f"### `{m.claim}` at {m.scale} scale: {m.verdict}", ""]
+    if f"{m.name}.png" in pictures:
+        lines += [f"![{m.claim}: {m.subject} and {m.against}](results/{m.name}.png)", ""]
+    lines += [f"| seed | {claim.subject} | {claim.against} | effect |", "|---|---|---|---|"]
+    for seed, subject, against, effect in zip(
+        m.seeds, m.subject, m.against, m.effects, strict=True
+    ):
+        lines.append(f"| {seed} | {subject:.4f} | {against:.4f} | {effect:+.4f} |")
+    lines += [
+        "",
+        f"- Effect on {m.metric}: {_effect(m, claim)}; the smallest worth the name, stated before "
+        f"the runs, is {100 * m.smallest:g}.",
+        f"- Data: {m.data}",
+        f"- Command: `{m.command}`",
+        f"- {m.hardware}; {m.versions}; {m.minutes:.0f} minutes in all; {m.date}",
+        "",
+    ]
+    return lines
+
+
+def write_page(docs: str | Path) -> None:
+    """Make `results.md` in the folder `docs` anew from `docs/results`."""
+    results = Path(docs) / "results"
+    pictures = {path.name for path in results.glob("*.png")}
+    page = results_page(read_kept(results), pictures=pictures)
+    (Path(docs) / "results.md").write_text(page, encoding="utf-8")

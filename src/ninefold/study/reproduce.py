@@ -1,0 +1,178 @@
+"""Measure one claim of one paper over seeds, and say whether it shows.
+
+Every finished run is kept, in a folder of its own: whatever stops the measurement, called again it
+goes on. The checkpoint is chosen on the validation part; the test part is looked at once a run.
+"""
+
+import json
+import logging
+import os
+import platform
+import time
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ninefold import __version__
+from ninefold.core.errors import Failed, Refused
+from ninefold.core.results import append_line, read_lines
+from ninefold.engine.config import Run
+from ninefold.engine.train import train
+from ninefold.report.claims import Claim, claim_named, papers
+from ninefold.report.figures import claim_chart
+from ninefold.report.measured import CONFIDENCE, Measurement, Scale
+from ninefold.report.statistics import summarise, verdict
+from ninefold.study.experiments import EXPERIMENTS, Plan
+
+log = logging.getLogger(__name__)
+
+
+def reproduce(
+    claim_id: str,
+    *,
+    scale: Scale = "laptop",
+    out: str | Path = "",
+    seeds: int | None = None,
+    data: str = "",
+) -> Measurement:
+    """Run a claim's experiment and write `<paper>-<claim>-<scale>.json` and `.png` into `out`.
+
+    Args:
+        scale: `smoke` (seconds; shows that it runs and nothing else), `laptop` (an hour at the most
+            on two cores) or `gpu`.
+        out: Folder of all its runs; `runs/reproduce/<paper>-<claim>-<scale>` where none is named.
+            Runs that stand there already are not repeated, so that more seeds can be added.
+        seeds: Pairs of runs; the experiment's own number where none is given.
+        data: Other data for the same models, as `Run.data` takes them.
+
+    Raises:
+        Refused: no such claim; none that is measured yet; a folder with runs of another plan.
+        Failed: a run ended without the claim's metric on a test split.
+    """
+    claim = claim_named(claim_id)
+    plan = _plan(claim, scale, data)
+    count = plan.seeds if seeds is None else seeds
+    if count < 1:
+        raise Refused(f"reproduce: {count} seeds; 1 at the least, 2 for an interval")
+    folder = Path(out or Path("runs") / "reproduce" / f"{claim_id.replace('/', '-')}-{scale}")
+    _claim_folder(folder, plan)
+    for seed in range(count):
+        for arm, run in (("subject", plan.subject), ("against", plan.against)):
+            _measure(folder, arm, run.changed(seed=seed), claim.metric)
+    command = f"ninefold reproduce {claim_id} --scale {scale}"
+    command += f" --seeds {seeds}" if seeds is not None else ""
+    command += f" --data {data}" if data else ""
+    found = _result(claim, scale, plan, read_lines(folder / "runs.jsonl"), count, command)
+    found.save(folder / f"{found.name}.json")
+    claim_chart(found, folder / f"{found.name}.png")
+    return found
+
+
+def _plan(claim: Claim, scale: Scale, data: str) -> Plan:
+    if not claim.experiment:
+        measured = [c.id for p in papers().values() for c in p.claims if c.experiment]
+        raise Refused(
+            f"reproduce: nothing measures {claim.id!r} yet; what can be measured: "
+            f"{', '.join(measured)}"
+        )
+    plan = EXPERIMENTS[claim.experiment](scale)
+    if not data:
+        return replace(plan, data=f"{plan.data} (`{plan.subject.data}`)")
+    subject, against = plan.subject.changed(data=data), plan.against.changed(data=data)
+    return replace(plan, subject=subject, against=against, data=f"`{data}`")
+
+
+def _claim_folder(folder: Path, plan: Plan) -> None:
+    """Note the plan in a new folder; refuse one that holds runs of another."""
+    values = {
+        "subject": plan.subject.model_dump(mode="json"),
+        "against": plan.against.model_dump(mode="json"),
+        "versions": _versions(),
+    }
+    path = folder / "plan.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".part")
+        aside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        aside.replace(path)
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    if there != values:
+        differs = [k for k in values if there.get(k) != values[k]]
+        raise Refused(
+            f"reproduce: {folder} holds runs of another plan (another {', '.join(differs)}); name "
+            "another folder with --out"
+        )
+
+
+def _measure(folder: Path, arm: str, run: Run, metric: str) -> None:
+    """Train one run, or go on with it, and note its metric on the test part; once."""
+    done = {(line["arm"], line["seed"]) for line in read_lines(folder / "runs.jsonl")}
+    if (arm, run.seed) in done:
+        return
+    place = folder / f"seed{run.seed}-{arm}"
+    log.info("reproduce: seed %d, %s, in %s", run.seed, arm, place)
+    start = time.perf_counter()
+    train(run, out=place, resume=True)
+    lines = [line for line in read_lines(place / "results.jsonl") if line["split"] == "test"]
+    if not lines or lines[0].get(metric) is None:
+        raise Failed(f"{place}: the run ended without {metric} on a test split")
+    minutes = (time.perf_counter() - start) / 60
+    append_line(
+        folder / "runs.jsonl",
+        {"arm": arm, "seed": run.seed, metric: lines[0][metric], "minutes": round(minutes, 2)},
+    )
+
+
+def _result(
+    claim: Claim, scale: Scale, plan: Plan, lines: list[dict[str, Any]], count: int, command: str
+) -> Measurement:
+    lines = [line for line in lines if line["seed"] < count]
+    value = {(line["arm"], line["seed"]): line[claim.metric] for line in lines}
+    subject = tuple(value["subject", seed] for seed in range(count))
+    against = tuple(value["against", seed] for seed in range(count))
+    effects = tuple(claim.effect_of(a, b) for a, b in zip(subject, against, strict=True))
+    summary = summarise(effects, confidence=CONFIDENCE)
+    run = plan.subject.model_dump(mode="json", exclude={"seed"})
+    other = plan.against.model_dump(mode="json", exclude={"seed"})
+    return Measurement(
+        claim=claim.id,
+        scale=scale,
+        metric=claim.metric,
+        smallest=claim.smallest,
+        seeds=tuple(range(count)),
+        subject=subject,
+        against=against,
+        effects=effects,
+        effect=summary.mean,
+        low=summary.low if count > 1 else None,
+        high=summary.high if count > 1 else None,
+        verdict=verdict(summary, claim.smallest),
+        data=plan.data,
+        command=command,
+        hardware=_hardware(),
+        versions=_versions(),
+        minutes=round(sum(line["minutes"] for line in lines), 1),
+        date=date.today().isoformat(),
+        run=run,
+        changed={key: other[key] for key in other if other[key] != run[key]},
+    )
+
+
+def _versions() -> str:
+    return f"ninefold {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def _hardware() -> str:
+    """The GPU, or the processor's name with the threads that torch uses."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    told = Path("/proc/cpuinfo")
+    if told.exists():
+        models = [x for x in told.read_text().splitlines() if x.startswith("model name")]
+        name = models[0].partition(":")[2].strip() if models else name
+    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} cores"
