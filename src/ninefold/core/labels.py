@@ -1,0 +1,52 @@
+"""Names of the classes of public data sets, in the order of published heads.
+
+Text files, one name a line, beside this module. Facts taken from: the ImageNet-1k class index (1000
+distinct names, as torchvision spells them); WordNet's lemmas for the ImageNet-21k synsets in
+sorted order; COCO's 80 classes by category id; the ADE20K scene parsing benchmark; Kinetics-400 in
+alphabetical order; AudioSet's class index.
+
+ImageNet-21k has 21,843 synsets, two of which hold no images; heads of 21,841 rows (Swin, written
+22k) leave these two out, as ImageNet's own release of autumn 2011 does.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from ninefold.core.errors import Refused, nearest
+
+_FOLDER = Path(__file__).with_suffix("")
+_SIZES = {
+    "imagenet-1k": 1000,
+    "imagenet-22k": 21841,
+    "imagenet-21k": 21843,
+    "coco": 80,
+    "ade20k": 150,
+    "kinetics-400": 400,
+    "audioset": 527,
+}
+_NO_IMAGES = (9205, 15027)  # "picture" (n03931044) and "bleacher" (n09859684)
+
+
+@cache
+def labels(name: str) -> tuple[str, ...]:
+    """Class names of a data set by class id.
+
+    Raises:
+        Refused: no names of a set called so come with the package.
+    """
+    if name not in _SIZES:
+        raise Refused(
+            f"labels: no class names are known for {name!r}{nearest(name, _SIZES)}; "
+            f"known are {', '.join(_SIZES)}"
+        )
+    if name == "imagenet-22k":
+        return tuple(n for i, n in enumerate(labels("imagenet-21k")) if i not in _NO_IMAGES)
+    return tuple((_FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines())
+
+
+def labels_for(num_classes: int) -> tuple[str, ...] | None:
+    """Names of the public data set with that many classes; None where no known set has."""
+    for name, size in _SIZES.items():
+        if size == num_classes:
+            return labels(name)
+    return None
