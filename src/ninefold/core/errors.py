@@ -1,4 +1,4 @@
-"""The two ways in which a command ends badly, and the nearest-name hint that errors carry.
+"""The ways in which a command ends before its time, and the nearest-name hint that errors carry.
 
 Messages have the form `<where>: <what is wrong, with its value>; <what would be right>`: one line,
 lower case after the colon.
@@ -14,6 +14,19 @@ class Refused(ValueError):
 
 class Failed(RuntimeError):
     """The work started and found a fault: a loss that is not finite, no memory. Exit code 1."""
+
+
+class Stopped(Exception):
+    """A signal, or an observer, ended the work at a step boundary; all is saved and can go on.
+
+    Args:
+        message: What was saved and where.
+        code: Exit code: 143 after SIGTERM, 130 after Ctrl-C.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -1,0 +1,1 @@
+"""Training, evaluation, checkpoints, opened runs; the only home of Fabric."""
