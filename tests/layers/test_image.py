@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import CenterCrop, Resize
 
-from ninefold.layers.image import Interpolation, crop, resize
+from ninefold.core.preprocess import Preprocess
+from ninefold.layers.image import Interpolation, crop, evaluation_view, resize
 
 
 def noise(channels: int, rows: int, columns: int) -> torch.Tensor:
@@ -58,3 +60,24 @@ def test_crop_takes_the_named_rectangle() -> None:
 def test_crop_outside_the_image_is_an_error() -> None:
     with pytest.raises(AssertionError):
         crop(noise(3, 10, 12), 8, 0, 4, 5)
+
+
+@pytest.mark.parametrize("shape", [(30, 47), (47, 30), (33, 50), (24, 24), (9, 70)])
+@pytest.mark.parametrize(("side", "fraction"), [(24, 0.875), (24, 1.0), (25, 0.9)])
+def test_the_evaluation_view_is_torchvisions_resize_and_centre_crop(
+    shape: tuple[int, int], side: int, fraction: float
+) -> None:
+    image = noise(3, *shape)
+    pillow = Image.fromarray(image.permute(1, 2, 0).numpy())
+    filtered = Resize(int(side / fraction), interpolation=Image.Resampling.BICUBIC)(pillow)
+    expected = np.asarray(CenterCrop(side)(filtered)).astype(int)
+    view = evaluation_view(image, Preprocess(crop_fraction=fraction), side)
+    ours = view.permute(1, 2, 0).numpy().astype(int)
+    assert ours.shape == expected.shape
+    assert np.abs(ours - expected).max() <= 3
+
+
+def test_squashing_shows_the_whole_image() -> None:
+    image = noise(1, 10, 20)
+    view = evaluation_view(image, Preprocess(squash=True, crop_fraction=0.5), 8)
+    assert torch.equal(view, resize(image, (8, 8)))

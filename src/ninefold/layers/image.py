@@ -12,6 +12,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from ninefold.core.preprocess import Preprocess
+
 Interpolation = Literal["bicubic", "bilinear", "nearest"]
 
 _FAST_CHANNELS = 4
@@ -55,3 +57,26 @@ def crop(
     inside = 0 <= top <= top + height <= rows and 0 <= left <= left + width <= columns
     assert inside, (top, left, height, width, rows, columns)
     return image[:, top : top + height, left : left + width]
+
+
+def evaluation_view(
+    image: UInt8[Tensor, "c h w"], preprocess: Preprocess, image_size: int
+) -> UInt8[Tensor, "c r s"]:
+    """The square that a model is shown at evaluation, prediction and serving.
+
+    Args:
+        image: The upright image.
+        preprocess: Its `crop_fraction`, `squash` and `interpolation` count.
+        image_size: Side of the square, in pixels; `preprocess.image_size`, but in training stages.
+
+    Source: the rule of torchvision's and timm's evaluation (sizes rounded down, margins to even).
+    """
+    if preprocess.squash:
+        return resize(image, (image_size, image_size), preprocess.interpolation)
+    rows, columns = image.shape[1:]
+    short = int(image_size / preprocess.crop_fraction)
+    height = max(short, short * rows // columns)
+    width = max(short, short * columns // rows)
+    whole = resize(image, (height, width), preprocess.interpolation)
+    top, left = round((height - image_size) / 2), round((width - image_size) / 2)
+    return crop(whole, top, left, image_size, image_size)
