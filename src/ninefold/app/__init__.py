@@ -1,0 +1,1 @@
+"""The command `ninefold`: reading the command line, calling the rooms below, printing."""

@@ -1,0 +1,124 @@
+"""The verbs and their flags, for the standard library's parser alone."""
+
+from argparse import ArgumentParser, BooleanOptionalAction
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb.
+
+    Args:
+        what: What it does, for the help.
+        where: `module:function` that does it: a namespace of arguments to an exit code.
+        arguments: Adds its flags to a parser.
+    """
+
+    what: str
+    where: str
+    arguments: Callable[[ArgumentParser], None]
+
+
+def _train(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("recipe", nargs="?", default="", metavar="RECIPE", help="a recipe, or a run.yaml to repeat")
+    add("--model", help="a preset, timm/NAME, or your own as package.module:Name")
+    add("--backbone", help="the preset under a model that takes one")
+    add("--model-options", nargs="+", metavar="KEY=VALUE", help="the preset's own options")
+    add("--data", help="a folder, a table, an address, or your own as package.module:Name")
+    add("--task", help="classification or multilabel; auto looks at the data")
+    add("--weights", help="where to start: a file, hf://org/repo/file, or pretrained")
+    add("--reset-head", action=BooleanOptionalAction, help="a new head where classes differ")
+    add("--head-map", metavar="FILE", help="rows of the old head, one number a class")
+    add("--uncertainty", metavar="METHOD", help="how predictions are scored for doubt")
+    add("--augment", help="none, light, swin, or your own as package.module:Name")
+    add("--loss", help="your own as package.module:Name")
+    add("--optim", metavar="KIND", help="adamw, sgd, or your own as package.module:Name")
+    add("--image-size", type=int, metavar="PIXELS", help="side of the model's input")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=float, help="passes over the training images")
+    length.add_argument("--steps", type=int, help="optimizer steps")
+    add("--batch-size", type=int, help="images a step, over all processes")
+    add("--seed", type=int, help="decides weights, order, crops and noise")
+    add("--seeds", type=int, metavar="N", help="run N seeds; give mean, spread and interval")
+    add("--workers", type=int, help="processes that load images; -1 chooses")
+    add("--checkpoint-every", type=int, metavar="STEPS", help="0: once an epoch")
+    add("--out", metavar="FOLDER", help="the run's folder; without it runs/NNNN, the next free")
+    add("--resume", action="store_true", help="go on in --out, or start where nothing is yet")
+
+
+def _model(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run's folder, or a model (with --weights)")
+    parser.add_argument("--weights", help="for a model: a file, hf://org/repo/file, or pretrained")
+    parser.add_argument("--batch-size", type=int, default=64, help="images at a time")
+
+
+def _eval(parser: ArgumentParser) -> None:
+    _model(parser)
+    parser.add_argument("--data", default="", help="without it, the run's own")
+
+
+def _predict(parser: ArgumentParser) -> None:
+    _model(parser)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="images, or folders of images")
+    parser.add_argument("--out", default="", metavar="FOLDER", help="write pictures there")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="labels an image")
+
+
+def _check(parser: ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", help="a folder or a table")
+
+
+def _pattern(parser: ArgumentParser) -> None:
+    parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="e.g. 'swin*'")
+
+
+def _convert(parser: ArgumentParser) -> None:
+    parser.add_argument("source", metavar="FILE", help="a checkpoint: .pth .npz .msgpack ...")
+    parser.add_argument("out", metavar="OUT", help="a .safetensors file to write")
+
+
+def _papers(parser: ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="one paper")
+
+
+def _reproduce(parser: ArgumentParser) -> None:
+    parser.add_argument("claim", metavar="CLAIM", help="a claim's name; `ninefold papers` lists")
+    parser.add_argument("--scale", default="laptop", choices=("smoke", "laptop", "gpu"))
+    parser.add_argument("--out", default="", metavar="FOLDER", help="where its runs stand")
+
+
+VERBS = {
+    "train": Verb(
+        "train a model by a recipe, or repeat a run from its run.yaml",
+        "ninefold.app.train:train",
+        _train,
+    ),
+    "eval": Verb(
+        "measure a run, or a model with weights, on data", "ninefold.app.use:evaluate", _eval
+    ),
+    "predict": Verb(
+        "labels with probabilities for images, as JSON lines", "ninefold.app.use:predict", _predict
+    ),
+    "check": Verb(
+        "examine a data set before an hour is spent on it", "ninefold.app.tables:check", _check
+    ),
+    "models": Verb(
+        "list the models: parameters, work, input, published accuracy",
+        "ninefold.app.tables:models",
+        _pattern,
+    ),
+    "recipes": Verb("list the recipes", "ninefold.app.tables:recipes", _pattern),
+    "convert": Verb(
+        "turn a foreign checkpoint into safetensors", "ninefold.app.tables:convert", _convert
+    ),
+    "papers": Verb(
+        "list each paper's claims beside what was measured", "ninefold.app.tables:papers", _papers
+    ),
+    "reproduce": Verb(
+        "measure one claim of one paper and write the result",
+        "ninefold.app.claims:reproduce",
+        _reproduce,
+    ),
+}

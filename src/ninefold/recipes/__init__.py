@@ -1,0 +1,45 @@
+"""Named recipes: functions that return a complete `Run` for a model and data of one's choice."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ninefold.core.errors import Refused, nearest
+
+if TYPE_CHECKING:
+    from ninefold.recipes.everyday import finetune as finetune
+    from ninefold.recipes.everyday import quickstart as quickstart
+    from ninefold.recipes.swin import swin_384 as swin_384
+    from ninefold.recipes.swin import swin_in1k as swin_in1k
+    from ninefold.recipes.swin import swin_in22k as swin_in22k
+    from ninefold.recipes.swin import swin_in22k_to_1k as swin_in22k_to_1k
+
+RECIPES: dict[str, str] = {
+    "quickstart": "ninefold.recipes.everyday",
+    "finetune": "ninefold.recipes.everyday",
+    "swin_in1k": "ninefold.recipes.swin",
+    "swin_in22k": "ninefold.recipes.swin",
+    "swin_in22k_to_1k": "ninefold.recipes.swin",
+    "swin_384": "ninefold.recipes.swin",
+}
+"""The module of every recipe; the function has the recipe's name."""
+
+
+def find_recipe(name: str) -> Callable[..., Any]:
+    """The recipe of that name; `Refused` with the nearest name where there is none."""
+    if name not in RECIPES:
+        raise Refused(
+            f"no recipe is called {name!r}{nearest(name, RECIPES)}; "
+            f"`ninefold recipes` lists all {len(RECIPES)}"
+        )
+    return getattr(import_module(RECIPES[name]), name)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in RECIPES:
+        raise AttributeError(f"no recipe is called {name!r}{nearest(name, RECIPES)}")
+    return find_recipe(name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*RECIPES, "RECIPES", "find_recipe"])

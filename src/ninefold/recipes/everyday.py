@@ -1,0 +1,86 @@
+"""Recipes of no paper: a first result, and training on one's own photos from given weights."""
+
+from typing import Any
+
+from ninefold.core.objects import name_of
+from ninefold.engine.config import Run
+from ninefold.optim.config import AdamW, Schedule, Sgd
+from ninefold.recipes.parts import choose_augment, choose_optim, finish, preprocess_of, required
+from ninefold.tasks.config import Loss
+
+
+def quickstart(
+    *,
+    model: object = "swin_atto",
+    data: object = "synthetic://classification",
+    optim: object = "adamw",
+    augment: object = "light",
+    batch_size: int = 64,
+    **changes: Any,
+) -> Run:
+    """A small model from nothing: generated shapes, or small photos, in about a minute on a laptop.
+
+    ninefold train                                  (generated data; no file, no network)
+    ninefold train quickstart --data FOLDER
+    """
+    name = name_of(model)
+    scale = batch_size / 64
+    run = Run(
+        recipe="quickstart",
+        model=name,
+        data=name_of(data),
+        preprocess=preprocess_of(name),
+        augment=choose_augment(augment),
+        loss=Loss(label_smoothing=0.1),
+        optim=choose_optim(
+            optim,
+            adamw=AdamW(lr=2e-3 * scale, weight_decay=0.05),
+            sgd=Sgd(lr=0.05 * scale, nesterov=True),
+        ),
+        schedule=Schedule(warmup=0.1, final=0.01),
+        batch_size=batch_size,
+        epochs=15,
+        clip_norm=1.0,
+    )
+    return finish(run, changes)
+
+
+def finetune(
+    *,
+    model: object = "swin_tiny",
+    data: object = "",
+    weights: str = "pretrained",
+    optim: object = "adamw",
+    augment: object = "light",
+    batch_size: int = 64,
+    **changes: Any,
+) -> Run:
+    """A trained model on one's own images: small rate, gentle augmentation, a new head.
+
+    ninefold train finetune --data FOLDER --weights FILE
+
+    A head whose classes differ from the data's is replaced, and the run says so.
+    """
+    name = name_of(model)
+    scale = batch_size / 64
+    run = Run(
+        recipe="finetune",
+        model=name,
+        data=name_of(required("finetune", "data", data, "FOLDER with one folder a class")),
+        weights=weights,
+        reset_head=True,
+        drop_path=0.1 if name.startswith("swin") else 0.0,
+        preprocess=preprocess_of(name),
+        augment=choose_augment(augment),
+        loss=Loss(label_smoothing=0.1),
+        optim=choose_optim(
+            optim,
+            adamw=AdamW(lr=1e-4 * scale, weight_decay=0.05),
+            sgd=Sgd(lr=0.01 * scale, weight_decay=1e-4, nesterov=True),
+        ),
+        schedule=Schedule(warmup=0.1, final=0.01),
+        batch_size=batch_size,
+        epochs=20,
+        clip_norm=5.0,
+    )
+    return finish(run, changes)

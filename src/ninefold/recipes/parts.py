@@ -1,0 +1,113 @@
+"""What recipes have in common: parts by name or as objects, and the last step to a `Run`.
+
+A part (model, data, optimizer, augmentation, loss) is the library's own by its short name, the
+user's own as `package.module:Name`, or, in Python, an object; a `Run` holds names only.
+"""
+
+from typing import Any
+
+from ninefold.augment.config import Augment
+from ninefold.core.errors import Refused, nearest
+from ninefold.core.objects import is_reference, name_of
+from ninefold.core.preprocess import Preprocess
+from ninefold.engine.config import Run
+from ninefold.models.presets import PRESETS
+from ninefold.optim.config import AdamW, Custom, Sgd
+from ninefold.tasks.config import Loss
+
+AUGMENTS: dict[str, Augment] = {
+    "none": Augment(crop="none", flip=0.0),
+    "light": Augment(crop_area=(0.5, 1.0)),
+    "swin": Augment(
+        randaugment="rand-m9-mstd0.5-inc1",
+        color_jitter=0.4,
+        mixup=0.8,
+        cutmix=1.0,
+        mix_probability=1.0,
+        cutmix_share=0.5,
+        erase=0.25,
+        erase_count=1,
+        erase_mode="pixel",
+    ),
+}
+"""`swin`: hierarchical-transformers specification, section 1.12, shared constants."""
+
+
+def choose_augment(augment: object) -> Augment:
+    """The augmentation of that name; a user's own stands alone, without any of the library's."""
+    if isinstance(augment, Augment):
+        return augment
+    if isinstance(augment, str) and not is_reference(augment):
+        if augment not in AUGMENTS:
+            raise Refused(
+                f"no augmentation is called {augment!r}{nearest(augment, AUGMENTS)}; there are "
+                f"{', '.join(AUGMENTS)} and your own as package.module:Name"
+            )
+        return AUGMENTS[augment]
+    return AUGMENTS["none"].changed(custom=name_of(augment))
+
+
+def choose_optim(
+    optim: object, *, adamw: AdamW | None = None, sgd: Sgd | None = None
+) -> AdamW | Sgd | Custom:
+    """The optimizer of that kind, with the recipe's numbers for it.
+
+    A user's own optimizer starts from the rate and decay that the recipe has for AdamW.
+    """
+    kinds: dict[str, AdamW | Sgd] = {"adamw": adamw or AdamW(), "sgd": sgd or Sgd()}
+    if isinstance(optim, AdamW | Sgd | Custom):
+        return optim
+    if isinstance(optim, str) and not is_reference(optim):
+        if optim not in kinds:
+            raise Refused(
+                f"no optimizer is called {optim!r}{nearest(optim, kinds)}; there are "
+                f"{', '.join(kinds)} and your own as package.module:Name"
+            )
+        return kinds[optim]
+    like = kinds["adamw"]
+    return Custom(name=name_of(optim), lr=like.lr, weight_decay=like.weight_decay)
+
+
+def preprocess_of(model: str) -> Preprocess:
+    """How the preset wants its images; the usual 224 pixels for models that are no presets."""
+    return PRESETS[model].preprocess if model in PRESETS else Preprocess()
+
+
+def finish(run: Run, changes: dict[str, Any]) -> Run:
+    """Change a run by the arguments that every recipe takes beside its own.
+
+    Args:
+        run: What the recipe computed.
+        changes: Fields of `Run` by name; parts (`model backbone data optim augment loss`) as
+            names or objects; `image_size` in pixels. `epochs` and `steps` replace each other.
+    """
+    values = dict(changes)
+    if values.get("epochs") and values.get("steps"):
+        raise Refused(
+            f"epochs ({values['epochs']:g}) and steps ({values['steps']}) exclude each other"
+        )
+    if values.get("epochs"):
+        values["steps"] = 0
+    elif values.get("steps"):
+        values["epochs"] = 0.0
+    for part in ("model", "backbone", "data"):
+        if part in values:
+            values[part] = name_of(values[part])
+    if "augment" in values:
+        values["augment"] = choose_augment(values["augment"])
+    if "optim" in values and values["optim"] != run.optim.kind:
+        values["optim"] = choose_optim(values["optim"])
+    elif "optim" in values:
+        del values["optim"]
+    if "loss" in values and not isinstance(values["loss"], Loss):
+        values["loss"] = run.loss.changed(custom=name_of(values["loss"]))
+    if "image_size" in values:
+        values["preprocess"] = run.preprocess.changed(image_size=values.pop("image_size"))
+    return run.changed(**values)
+
+
+def required(recipe: str, name: str, value: object, what: str) -> Any:
+    """`value`, or `Refused` where the recipe was given none."""
+    if value is None or value == "":
+        raise Refused(f"{recipe}: no {name} given; --{name} {what}")
+    return value
