@@ -1,0 +1,36 @@
+"""Stochastic depth.
+
+Source: Huang et al. 2016, arXiv 1603.09382, section 3; the scaling by the probability of being kept
+as in the vision transformers' code.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class DropPath(nn.Module):
+    """In training, zero a residual branch for a random share of the samples; scale the others up.
+
+    Args:
+        rate: Probability of dropping a sample's branch, below 1.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Float[Tensor, "b *rest"]) -> Float[Tensor, "b *rest"]:
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        kept = torch.rand(x.shape[0], *(1,) * (x.dim() - 1), device=x.device) < keep
+        return x * (kept.to(x.dtype) / keep)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:g}"
+
+
+def rising_rates(rate: float, depth: int) -> list[float]:
+    """Rates of `depth` blocks, rising linearly from 0 to `rate` at the last."""
+    return [rate * i / max(depth - 1, 1) for i in range(depth)]

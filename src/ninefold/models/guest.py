@@ -1,0 +1,124 @@
+"""Guests: any timm model behind the interface that the library's own models have.
+
+Source: huggingface/pytorch-image-models (timm), imported when a guest is first asked for.
+Shapes: b images, i image channels, h rows, w columns, n tokens, d features, k classes.
+"""
+
+from types import ModuleType
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ninefold.core.errors import Refused, nearest
+
+
+def guest_settings(name: str) -> dict[str, Any]:
+    """How a guest wants its images, under the names of `Preprocess`, with classes and licence."""
+    timm = _timm(name)
+    known = timm.get_pretrained_cfg(name)
+    size, crop = known.input_size, known.crop_pct
+    modes = ("bicubic", "bilinear", "nearest")
+    return {
+        "preprocess": {
+            "image_size": size[-1],
+            "channels": size[0],
+            "mean": known.mean,
+            "std": known.std,
+            "crop_fraction": min(float(crop), 1.0),
+            "squash": known.crop_mode == "squash",
+            "interpolation": known.interpolation if known.interpolation in modes else "bicubic",
+        },
+        "num_classes": known.num_classes,
+        "licence": known.license or "",
+    }
+
+
+class Guest(nn.Module):
+    """A timm model with `features`, `pool` and `head`.
+
+    Args:
+        name: As timm calls it, without `timm/`.
+        num_classes: Outputs of the head; 0 for pooled features.
+        in_channels: Channels of the image.
+        drop_path: Probability of dropping a branch, for models that have such.
+        image_size: Side of the image in pixels, for models whose weights depend on it.
+        options: Further arguments of timm's own model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        drop_path: float = 0.0,
+        image_size: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        timm = _timm(name)
+        arguments = {"num_classes": num_classes, "in_chans": in_channels, **options}
+        if drop_path:
+            arguments["drop_path_rate"] = drop_path
+        sized = {} if image_size is None else {"img_size": image_size}
+        try:
+            try:
+                self.model = timm.create_model(name, **arguments, **sized)
+            except TypeError:
+                if not sized:  # convolutional models know no image size
+                    raise
+                self.model = timm.create_model(name, **arguments)
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            reason = " ".join(str(error).split())
+            raise Refused(f"timm/{name}: timm cannot build it with {arguments}: {reason}") from None
+        self.num_features = int(getattr(self.model, "head_hidden_size", self.model.num_features))
+        self.head = self.model.get_classifier() if num_classes else nn.Identity()
+        if not isinstance(self.head, nn.Linear | nn.Identity):
+            self.head = nn.Linear(self.num_features, num_classes)
+        self.model.reset_classifier(0)
+
+    def features(
+        self, image: Float[Tensor, "b i h w"]
+    ) -> list[Float[Tensor, "b _c _h _w"]] | Float[Tensor, "b n d"]:
+        """Maps from fine to coarse, or tokens, as the model has them."""
+        if not hasattr(self.model, "forward_intermediates") or not self._has_maps():
+            last = self.model.forward_features(image)
+            return last if last.dim() == 3 else [self._channels_first(last)]
+        last, maps = self.model.forward_intermediates(image, output_fmt="NCHW")
+        return [*maps[:-1], self._channels_first(last)]
+
+    def pool(
+        self, features: list[Float[Tensor, "b _c _h _w"]] | Float[Tensor, "b n d"]
+    ) -> Float[Tensor, "b d"]:
+        """What timm's own head makes of the last map, or of the tokens."""
+        last = features[-1] if isinstance(features, list) else features
+        if isinstance(features, list) and self._channels_last():
+            last = last.permute(0, 2, 3, 1)
+        return self.model.forward_head(last, pre_logits=True)
+
+    def forward(self, image: Float[Tensor, "b i h w"]) -> Float[Tensor, "b k"]:
+        return self.head(self.model.forward_head(self.model.forward_features(image), True))
+
+    def _has_maps(self) -> bool:
+        reductions = {entry["reduction"] for entry in getattr(self.model, "feature_info", [])}
+        return len(reductions) > 1  # a plain transformer has one resolution, and gives its tokens
+
+    def _channels_last(self) -> bool:
+        return getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+
+    def _channels_first(self, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 1, 2) if self._channels_last() else x
+
+
+def _timm(name: str) -> ModuleType:
+    try:
+        import timm
+    except ImportError:
+        raise Refused(
+            f"timm/{name}: guests need the 'timm' package; install it with: "
+            "pip install 'ninefold[timm]'"
+        ) from None
+    if not timm.is_model(name):
+        raise Refused(f"timm has no model {name!r}{nearest(name, timm.list_models())}")
+    return timm

@@ -1,0 +1,268 @@
+"""Swin Transformer: attention within windows that shift from block to block, and a pyramid of maps.
+
+Source: Liu et al. 2021, arXiv 2103.14030; parameter names, initialisation and padding as in
+microsoft/Swin-Transformer (classifier) and the authors' detection and segmentation backbones.
+Shapes: b images, i image channels, h rows, w columns, c channels of a map, d of the last one,
+k classes.
+"""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ninefold.core.errors import Refused
+from ninefold.layers.drop import DropPath, rising_rates
+from ninefold.layers.mlp import Mlp
+from ninefold.layers.patch import PatchEmbed, PatchMerging
+from ninefold.layers.position import resize_positions
+from ninefold.layers.window import WindowAttention, WindowPolicy, fit_windows
+
+Pair = tuple[int, int]
+POLICIES = ("classification", "dense", "torchvision")
+
+
+class SwinBlock(nn.Module):
+    """Window attention and a perceptron, each normalised before and added to its input."""
+
+    def __init__(
+        self, dim: int, attention: WindowAttention, *, shifted: bool, policy: WindowPolicy,
+        hidden: int, drop: float, drop_path: float,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.shifted, self.policy = shifted, policy
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = attention
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, hidden, drop=drop)
+
+    def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+        window, shift = fit_windows(
+            tuple(x.shape[1:-1]), self.attn.window, shifted=self.shifted, policy=self.policy
+        )
+        x = x + self.drop_path(self.attn(self.norm1(x), window, shift))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class SwinStage(nn.Module):
+    """Blocks on maps of one size, and the step down to the next size."""
+
+    def __init__(self, blocks: list[SwinBlock], downsample: PatchMerging | None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+
+    def forward(self, x: Float[Tensor, "b h w c"], *, save_memory: bool) -> Tensor:
+        """The map after the last block; `downsample` is the caller's to apply."""
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False) if save_memory else block(x)
+        return x
+
+
+class Swin(nn.Module):
+    """Classifier, or with `out_indices` a backbone for dense prediction; images of any size.
+
+    Args:
+        image_size: Size in pixels (a side, or rows and columns) that the weights are made for: it
+            decides the length of `ape`, and, unless `full_tables`, the bias tables of stages whose
+            map is smaller than the window, as in the authors' classifier. Nothing: whole windows.
+        patch_size: Side of a patch, in pixels.
+        in_channels: Channels of the image.
+        num_classes: Outputs of the head; 0 for pooled features. A backbone has no head.
+        embed_dim: Channels of the first stage; each further stage has twice as many.
+        depths: Blocks of each stage.
+        num_heads: Attention heads of each stage.
+        window_size: Tokens along the side of a window, or its rows and columns.
+        mlp_ratio: Hidden channels of the perceptrons over channels.
+        qkv_bias: Whether queries, keys and values have a bias.
+        qk_scale: Factor of the dot products; nothing for the head's channels to the power -0.5.
+        drop_rate: Probability of dropping an activation.
+        attn_drop_rate: Probability of dropping an attention probability.
+        drop_path: Probability of dropping a branch of the last block, rising linearly from 0.
+        ape: Whether a learned absolute position is added to every patch.
+        patch_norm: Whether patches are normalised.
+        use_checkpoint: Recompute blocks in the backward pass instead of keeping their activations.
+        out_indices: Stages whose maps a backbone gives, each with a norm of its own; nothing for a
+            classifier.
+        frozen_stages: Stages of a backbone that do not train, the patch embedding (with 0 or
+            more) first, as in the authors' backbone; -1 for none.
+        window_policy: What happens where windows do not fit the map (`layers.window.fit_windows`);
+            nothing for `classification`, or `dense` for a backbone. For pre-trained weights on
+            images much smaller than theirs, `torchvision` is the better choice: it pads and keeps
+            the window, where `classification` shrinks it.
+        shift: Whether every second block shifts its windows (Table 4 of the paper).
+        full_tables: Keep whole tables for any `image_size`, so that published weights fit.
+
+    Departs: `forward` of a backbone gives the last map pooled, like every model without a head;
+    its maps are `features`.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int | Sequence[int] | None = None,
+        patch_size: int | Sequence[int] = 4,
+        in_channels: int = 3,
+        num_classes: int = 1000,
+        embed_dim: int = 96,
+        depths: Sequence[int] = (2, 2, 6, 2),
+        num_heads: Sequence[int] = (3, 6, 12, 24),
+        window_size: int | Sequence[int] = 7,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path: float = 0.1,
+        ape: bool = False,
+        patch_norm: bool = True,
+        use_checkpoint: bool = False,
+        out_indices: Sequence[int] | None = None,
+        frozen_stages: int = -1,
+        window_policy: WindowPolicy | None = None,
+        shift: bool = True,
+        full_tables: bool = False,
+    ) -> None:
+        super().__init__()
+        patch, window = _pair(patch_size), _pair(window_size)
+        dims = [embed_dim * 2**i for i in range(len(depths))]
+        _check(dims, depths, num_heads, out_indices, window_policy)
+        dense = out_indices is not None
+        policy = window_policy or ("dense" if dense else "classification")
+        grid = None if image_size is None else _grid(_pair(image_size), patch)
+        built_for = None if full_tables or policy != "classification" else grid
+        self.use_checkpoint, self.frozen_stages = use_checkpoint, frozen_stages
+        self.out_indices = tuple(out_indices) if dense else tuple(range(len(depths)))
+
+        self.patch_embed = PatchEmbed(patch, in_channels, embed_dim, norm=patch_norm)
+        self.absolute_pos_embed, self.grid = None, grid
+        if ape:
+            if grid is None:
+                raise Refused("swin: ape=True needs an image_size; e.g. image_size=224")
+            self.absolute_pos_embed = nn.Parameter(torch.empty(1, grid[0] * grid[1], embed_dim))
+        self.pos_drop = nn.Dropout(drop_rate)
+
+        rates = iter(rising_rates(drop_path, sum(depths)))
+        self.layers = nn.ModuleList()
+        for i, (dim, depth, heads) in enumerate(zip(dims, depths, num_heads, strict=True)):
+            blocks = [
+                SwinBlock(
+                    dim,
+                    WindowAttention(
+                        dim, _table(window, built_for, i), heads, qkv_bias=qkv_bias,
+                        qk_scale=qk_scale, attn_drop=attn_drop_rate, proj_drop=drop_rate,
+                    ),
+                    shifted=shift and j % 2 == 1, policy=policy, hidden=int(dim * mlp_ratio),
+                    drop=drop_rate, drop_path=next(rates),
+                )
+                for j in range(depth)
+            ]  # fmt: skip
+            last = i == len(depths) - 1
+            self.layers.append(SwinStage(blocks, None if last else PatchMerging(dim)))
+        self.norm = None if dense else nn.LayerNorm(dims[-1])
+        for i in self.out_indices if dense else ():
+            self.add_module(f"norm{i}", nn.LayerNorm(dims[i]))
+        self.num_features = dims[-1]
+        self.head = nn.Linear(dims[-1], num_classes) if num_classes and not dense else nn.Identity()
+        self._initialise()
+        self.train()
+
+    def features(self, image: Float[Tensor, "b i h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
+        """Maps from fine to coarse: of every stage, before any norm (classifier); or of the stages
+        `out_indices`, each normalised (backbone). Views of channels-last memory."""
+        x = self.patch_embed(image)
+        if self.absolute_pos_embed is not None:
+            assert self.grid is not None
+            size = (x.shape[1], x.shape[2])
+            x = x + resize_positions(self.absolute_pos_embed[0], self.grid, size).view(*size, -1)
+        x = self.pos_drop(x)
+        maps: list[Tensor] = []
+        for i, stage in enumerate(self.layers):
+            x = stage(x, save_memory=self.use_checkpoint and self.training)
+            if i in self.out_indices:
+                y = x if self.norm is not None else self.get_submodule(f"norm{i}")(x)
+                maps.append(y.permute(0, 3, 1, 2))
+            if stage.downsample is not None:
+                x = stage.downsample(x)
+        return maps
+
+    def pool(self, features: list[Float[Tensor, "b _c _h _w"]]) -> Float[Tensor, "b d"]:
+        """The last map, normalised and averaged over its tokens."""
+        x = features[-1].flatten(2).transpose(1, 2)
+        return (x if self.norm is None else self.norm(x)).mean(dim=1)
+
+    def forward(self, image: Float[Tensor, "b i h w"]) -> Float[Tensor, "b k"]:
+        return self.head(self.pool(self.features(image)))
+
+    def train(self, mode: bool = True) -> Self:
+        """As always, but frozen stages stay in evaluation mode and take no gradients."""
+        super().train(mode)
+        frozen: list[nn.Module] = [self.patch_embed] if self.frozen_stages >= 0 else []
+        if self.frozen_stages >= 1 and self.absolute_pos_embed is not None:
+            self.absolute_pos_embed.requires_grad_(False)
+        if self.frozen_stages >= 2:
+            frozen += [self.pos_drop, *self.layers[: self.frozen_stages - 1]]
+        for module in frozen:
+            module.eval().requires_grad_(False)
+        return self
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if self.absolute_pos_embed is not None:
+            nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
+
+
+def _pair(size: int | Sequence[int]) -> Pair:
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or min(pair) < 1:
+        raise Refused(f"swin: a size is {size}; one whole number above 0, or rows and columns")
+    return pair[0], pair[1]
+
+
+def _grid(image: Pair, patch: Pair) -> Pair:
+    """Patches along each axis of an image; images are padded to whole patches."""
+    if image[0] < patch[0] or image[1] < patch[1]:
+        raise Refused(
+            f"swin: image_size {max(image)} is smaller than a patch of {max(patch)} pixels; "
+            f"{max(patch)} is the least"
+        )
+    return -(-image[0] // patch[0]), -(-image[1] // patch[1])
+
+
+def _table(window: Pair, built_for: Pair | None, stage: int) -> Pair:
+    """The window that a stage's tables are made for: one that fits the map it was built for."""
+    if built_for is None:
+        return window
+    size = tuple(-(-side // 2**stage) for side in built_for)
+    fitted, _ = fit_windows(size, window, shifted=False, policy="classification")
+    return fitted[0], fitted[1]
+
+
+def _check(
+    dims: list[int], depths: Sequence[int], num_heads: Sequence[int],
+    out_indices: Sequence[int] | None, policy: str | None,
+) -> None:  # fmt: skip
+    if len(depths) != len(num_heads) or not depths:
+        raise Refused(
+            f"swin: depths {list(depths)} and num_heads {list(num_heads)} name "
+            f"{len(depths)} and {len(num_heads)} stages; one entry each a stage"
+        )
+    for dim, heads in zip(dims, num_heads, strict=True):
+        if dim % heads:
+            raise Refused(f"swin: {heads} heads do not divide {dim} channels; e.g. {dim // 32}")
+    wrong = [i for i in out_indices or () if not 0 <= i < len(depths)]
+    if wrong or (out_indices is not None and not out_indices):
+        raise Refused(
+            f"swin: out_indices {list(out_indices or ())} are not stages of the model; "
+            f"from 0 to {len(depths) - 1}"
+        )
+    if policy is not None and policy not in POLICIES:
+        raise Refused(f"swin: window_policy is {policy!r}; one of {', '.join(POLICIES)}")
