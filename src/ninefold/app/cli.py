@@ -12,11 +12,12 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from ninefold import __version__
 from ninefold.app.verbs import VERBS
-from ninefold.core.errors import Failed, Refused, nearest
+from ninefold.core.errors import Failed, Refused, Stopped, nearest
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,6 +61,8 @@ def main(words: list[str]) -> int:
         return _complain(name, error, 2)
     except Failed as error:
         return _complain(name, error, 1)
+    except Stopped as error:
+        return _complain(name, error, error.code)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
     except KeyboardInterrupt:
@@ -106,8 +109,9 @@ def _verb(name: str, words: list[str]) -> int:
         flag = word.startswith("-")
         hint = _hint(word, parser.flags()) if flag else ""
         raise Refused(f"unknown {'flag' if flag else 'argument'} {word}{hint}")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # for the user's own `package.module:Name`
+    here = str(Path.cwd())
+    if "" not in sys.path and here not in sys.path:
+        sys.path.append(here)  # for the user's own `package.module:Name`
     module, _, function = verb.where.partition(":")
     return getattr(import_module(module), function)(given)
 

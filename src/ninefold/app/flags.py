@@ -5,12 +5,14 @@ its errors as boxes of several lines and offers no other way to get at them, and
 this command is one line.
 """
 
+from argparse import ArgumentParser
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ninefold.app.verbs import VERBS
 from ninefold.core.errors import Refused
 from ninefold.engine.config import Run
 
@@ -54,14 +56,15 @@ def _is_config(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-NAMED = (
-    "recipe model backbone model_options data task weights reset_head head_map uncertainty epochs "
-    "steps batch_size seed workers checkpoint_every"
-).split()
-"""Fields with a flag of their own in `app.verbs`; a recipe is told these, and computes with them."""
+def _unnamed() -> dict[str, Field]:
+    parser = ArgumentParser()
+    VERBS["train"].arguments(parser)
+    named = {flag for action in parser._actions for flag in action.option_strings}
+    return {f: v for f, v in _fields(Run).items() if f not in named and f != "--recipe"}
 
-FIELDS: dict[str, Field] = {f: v for f, v in _fields(Run).items() if v.path[0] not in NAMED}
-"""All others, by flag."""
+
+FIELDS = _unnamed()
+"""By flag, without those that `app.verbs` names: a recipe is told these, and computes with them."""
 
 
 def listing() -> str:

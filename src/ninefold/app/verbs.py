@@ -86,6 +86,8 @@ def _papers(parser: ArgumentParser) -> None:
 def _reproduce(parser: ArgumentParser) -> None:
     parser.add_argument("claim", metavar="CLAIM", help="a claim's name; `ninefold papers` lists")
     parser.add_argument("--scale", default="laptop", choices=("smoke", "laptop", "gpu"))
+    parser.add_argument("--seeds", type=int, metavar="N", help="pairs of runs")
+    parser.add_argument("--data", default="", help="other data for the same models")
     parser.add_argument("--out", default="", metavar="FOLDER", help="where its runs stand")
 
 
@@ -118,7 +120,7 @@ VERBS = {
     ),
     "reproduce": Verb(
         "measure one claim of one paper and write the result",
-        "ninefold.app.claims:reproduce",
+        "ninefold.app.tables:reproduce",
         _reproduce,
     ),
 }

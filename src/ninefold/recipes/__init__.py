@@ -29,7 +29,7 @@ def find_recipe(name: str) -> Callable[..., Any]:
     """The recipe of that name; `Refused` with the nearest name where there is none."""
     if name not in RECIPES:
         raise Refused(
-            f"no recipe is called {name!r}{nearest(name, RECIPES)}; "
+            f"no recipe is called {name!r}{nearest(name, RECIPES) or ';'} "
             f"`ninefold recipes` lists all {len(RECIPES)}"
         )
     return getattr(import_module(RECIPES[name]), name)

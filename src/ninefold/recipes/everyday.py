@@ -4,8 +4,9 @@ from typing import Any
 
 from ninefold.core.objects import name_of
 from ninefold.engine.config import Run
+from ninefold.models.presets import preset_of
 from ninefold.optim.config import AdamW, Schedule, Sgd
-from ninefold.recipes.parts import choose_augment, choose_optim, finish, preprocess_of, required
+from ninefold.recipes.parts import choose_augment, choose_optim, finish, required
 from ninefold.tasks.config import Loss
 
 
@@ -24,12 +25,14 @@ def quickstart(
     ninefold train quickstart --data FOLDER
     """
     name = name_of(model)
+    preset = preset_of(name)
     scale = batch_size / 64
     run = Run(
         recipe="quickstart",
         model=name,
         data=name_of(data),
-        preprocess=preprocess_of(name),
+        drop_path=min(0.1, preset.drop_path),
+        preprocess=preset.preprocess,
         augment=choose_augment(augment),
         loss=Loss(label_smoothing=0.1),
         optim=choose_optim(
@@ -62,6 +65,7 @@ def finetune(
     A head whose classes differ from the data's is replaced, and the run says so.
     """
     name = name_of(model)
+    preset = preset_of(name)
     scale = batch_size / 64
     run = Run(
         recipe="finetune",
@@ -69,8 +73,8 @@ def finetune(
         data=name_of(required("finetune", "data", data, "FOLDER with one folder a class")),
         weights=weights,
         reset_head=True,
-        drop_path=0.1 if name.startswith("swin") else 0.0,
-        preprocess=preprocess_of(name),
+        drop_path=min(0.1, preset.drop_path),
+        preprocess=preset.preprocess,
         augment=choose_augment(augment),
         loss=Loss(label_smoothing=0.1),
         optim=choose_optim(

@@ -9,9 +9,7 @@ from typing import Any
 from ninefold.augment.config import Augment
 from ninefold.core.errors import Refused, nearest
 from ninefold.core.objects import is_reference, name_of
-from ninefold.core.preprocess import Preprocess
 from ninefold.engine.config import Run
-from ninefold.models.presets import PRESETS
 from ninefold.optim.config import AdamW, Custom, Sgd
 from ninefold.tasks.config import Loss
 
@@ -40,7 +38,7 @@ def choose_augment(augment: object) -> Augment:
     if isinstance(augment, str) and not is_reference(augment):
         if augment not in AUGMENTS:
             raise Refused(
-                f"no augmentation is called {augment!r}{nearest(augment, AUGMENTS)}; there are "
+                f"no augmentation is called {augment!r}{nearest(augment, AUGMENTS) or ';'} there are "
                 f"{', '.join(AUGMENTS)} and your own as package.module:Name"
             )
         return AUGMENTS[augment]
@@ -60,17 +58,12 @@ def choose_optim(
     if isinstance(optim, str) and not is_reference(optim):
         if optim not in kinds:
             raise Refused(
-                f"no optimizer is called {optim!r}{nearest(optim, kinds)}; there are "
+                f"no optimizer is called {optim!r}{nearest(optim, kinds) or ';'} there are "
                 f"{', '.join(kinds)} and your own as package.module:Name"
             )
         return kinds[optim]
     like = kinds["adamw"]
     return Custom(name=name_of(optim), lr=like.lr, weight_decay=like.weight_decay)
-
-
-def preprocess_of(model: str) -> Preprocess:
-    """How the preset wants its images; the usual 224 pixels for models that are no presets."""
-    return PRESETS[model].preprocess if model in PRESETS else Preprocess()
 
 
 def finish(run: Run, changes: dict[str, Any]) -> Run:

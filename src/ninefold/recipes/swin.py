@@ -10,6 +10,7 @@ from typing import Any
 from ninefold.core.objects import name_of
 from ninefold.core.preprocess import Preprocess
 from ninefold.engine.config import Run
+from ninefold.models.presets import preset_of
 from ninefold.optim.config import AdamW, Schedule
 from ninefold.recipes.parts import choose_augment, choose_optim, finish, required
 from ninefold.tasks.config import Loss
@@ -84,14 +85,16 @@ def swin_in22k_to_1k(
 
     Published top-1: T 80.9, S 83.2, B 85.2, L 86.3; at 384: B 86.4, L 87.3.
 
-    ninefold train swin_in22k_to_1k --weights FILE --data FOLDER --head-map FILE
-    ninefold train swin_in22k_to_1k --weights FILE --data FOLDER --head-map FILE --image-size 384
+    ninefold train swin_in22k_to_1k --weights FILE --data FOLDER
+    ninefold train swin_in22k_to_1k --weights FILE --data FOLDER --image-size 384
+
+    The head starts with the rows of the 1,000 classes, as the authors' list has them.
     """
     recipe = "swin_in22k_to_1k"
     name = name_of(model) or ("swin_base_384" if image_size == 384 else "swin_base")
     run = _run(recipe, _IN22K_TO_1K, name, data, optim, augment, batch_size, image_size)
     weights = required(recipe, "weights", weights, "FILE with the weights of ImageNet-22k")
-    return finish(run, {"weights": weights, **changes})
+    return finish(run, {"weights": weights, "head_map": "imagenet-22k-to-1k", **changes})
 
 
 def swin_384(
@@ -124,7 +127,9 @@ def _run(
     image_size: int = 0,
 ) -> Run:
     name = name_of(model)
-    size = image_size or (384 if name.endswith("_384") else 224)
+    preprocess = preset_of(name).preprocess
+    if image_size:
+        preprocess = Preprocess(image_size=image_size, squash=image_size == 384)
     adamw = AdamW(
         lr=setting.lr * batch_size / 512,
         weight_decay=setting.weight_decay,
@@ -136,7 +141,7 @@ def _run(
         model=name,
         data=name_of(required(recipe, "data", data, IMAGENET)),
         drop_path=_drop_path(name, setting),
-        preprocess=Preprocess(image_size=size, squash=size == 384),
+        preprocess=preprocess,
         augment=choose_augment(augment),
         loss=Loss(label_smoothing=0.1),
         optim=choose_optim(optim, adamw=adamw),

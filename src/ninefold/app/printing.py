@@ -1,0 +1,34 @@
+"""Plain text for stdout: tables and numbers that survive a pipe."""
+
+from collections.abc import Mapping, Sequence
+
+SHARES = frozenset({"loss", "nll", "step"})
+"""Metrics that are no shares of one, and so are not printed as percentages."""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned by spaces; nothing is cut, whatever the width of the terminal."""
+    lines = [tuple(header), *(tuple(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def metrics(values: Mapping[str, float]) -> str:
+    """`top1 95.10 %  top5 99.80 %  loss 0.2113`."""
+    return "  ".join(f"{name} {metric(name, value)}" for name, value in values.items())
+
+
+def metric(name: str, value: float) -> str:
+    """A share as a percentage, all else as a number."""
+    return f"{value:.4f}" if name in SHARES else f"{100 * value:.2f} %"
+
+
+def short(number: float) -> str:
+    """`28.3M`: a count with three digits and a letter."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"

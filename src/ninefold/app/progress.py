@@ -1,0 +1,92 @@
+"""What a training shows on stderr: a bar on a terminal, a line an evaluation elsewhere."""
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from ninefold.app import printing
+from ninefold.core.results import Result
+from ninefold.engine.progress import Plan
+
+
+class Progress:
+    """An `engine.progress.Observer`; as a context it leaves the terminal as it found it."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+        """The last results of each split, once the training is finished."""
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._terminal = self._bar.console.is_terminal
+        self._at = self._bar.add_task("", total=None, told="")
+        self._steps_per_epoch = 1.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def started(self, plan: Plan) -> None:
+        self._steps_per_epoch = plan.steps_per_epoch
+        images = ", ".join(f"{count:,} {split}" for split, count in plan.images.items())
+        for note in plan.notes:
+            self._say(note)
+        self._say(
+            f"{plan.model}: {printing.short(plan.parameters)} parameters, {len(plan.classes)} "
+            f"classes; images: {images}; steps {plan.first:,} to {plan.stop:,} of "
+            f"{plan.batch_size} images on {plan.device} ({plan.precision})"
+        )
+        self._bar.update(
+            self._at, description=plan.folder.name, total=plan.stop, completed=plan.first
+        )
+        if self._terminal:
+            self._bar.start()
+
+    def stepped(self, step: int) -> None:
+        if self._terminal:
+            self._bar.update(self._at, completed=step)
+
+    def logged(self, record: dict[str, Any]) -> None:
+        self._bar.update(self._at, told=_told(record))
+
+    def evaluated(self, result: Result, best: bool) -> None:
+        epoch = result.step / self._steps_per_epoch
+        mark = "  (best so far)" if best else ""
+        self._say(f"epoch {epoch:.1f}  {result.split}  {printing.metrics(result.metrics)}{mark}")
+
+    def saved(self, path: Path) -> None:
+        pass
+
+    def finished(self, results: list[Result]) -> None:
+        self.results = results
+        self._bar.stop()
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr)
+
+
+def _told(record: dict[str, Any]) -> str:
+    parts = [f"loss {record['loss']:.3f}"]
+    if "accuracy" in record:
+        parts.append(f"accuracy {100 * record['accuracy']:.1f} %")
+    parts.append(f"{record['images_per_second']:,.0f} images/s")
+    if record.get("memory"):
+        parts.append(f"{record['memory'] / 2**30:.1f} GiB")
+    return "  ".join(parts)
