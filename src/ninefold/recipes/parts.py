@@ -4,6 +4,7 @@ A part (model, data, optimizer, augmentation, loss) is the library's own by its 
 user's own as `package.module:Name`, or, in Python, an object; a `Run` holds names only.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from ninefold.augment.config import Augment
@@ -74,24 +75,16 @@ def finish(run: Run, changes: dict[str, Any]) -> Run:
         changes: Fields of `Run` by name; parts (`model backbone data optim augment loss`) as
             names or objects; `image_size` in pixels. `epochs` and `steps` replace each other.
     """
-    values = dict(changes)
-    if values.get("epochs") and values.get("steps"):
-        raise Refused(
-            f"epochs ({values['epochs']:g}) and steps ({values['steps']}) exclude each other"
-        )
-    if values.get("epochs"):
-        values["steps"] = 0
-    elif values.get("steps"):
-        values["epochs"] = 0.0
+    values = {**changes, **_length(changes)}
     for part in ("model", "backbone", "data"):
         if part in values:
             values[part] = name_of(values[part])
     if "augment" in values:
         values["augment"] = choose_augment(values["augment"])
-    if "optim" in values and values["optim"] != run.optim.kind:
-        values["optim"] = choose_optim(values["optim"])
-    elif "optim" in values:
+    if values.get("optim") == run.optim.kind:
         del values["optim"]
+    elif "optim" in values:
+        values["optim"] = choose_optim(values["optim"])
     if "loss" in values and not isinstance(values["loss"], Loss):
         values["loss"] = run.loss.changed(custom=name_of(values["loss"]))
     if "image_size" in values:
@@ -99,8 +92,24 @@ def finish(run: Run, changes: dict[str, Any]) -> Run:
     return run.changed(**values)
 
 
+def _length(changes: dict[str, Any]) -> dict[str, float]:
+    """`epochs` without `steps`, or the other way round, whichever is given."""
+    epochs, steps = changes.get("epochs", 0), changes.get("steps", 0)
+    if epochs and steps:
+        raise Refused(f"epochs ({epochs:g}) and steps ({steps}) exclude each other; give one")
+    return {"steps": 0} if epochs else {"epochs": 0} if steps else {}
+
+
 def required(recipe: str, name: str, value: object, what: str) -> Any:
     """`value`, or `Refused` where the recipe was given none."""
     if value is None or value == "":
         raise Refused(f"{recipe}: no {name} given; --{name} {what}")
     return value
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> Refused:
+    known = tuple(known)
+    return Refused(
+        f"no {kind} is called {name!r}{nearest(name, known) or ';'} there are "
+        f"{', '.join(known)} and your own as package.module:Name"
+    )
