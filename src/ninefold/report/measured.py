@@ -5,6 +5,7 @@ is made from these files and from `claims/*.yaml`, and written by nobody's hand.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -66,7 +67,7 @@ class Measurement(Config):
     """Day on which it ended."""
     run: dict[str, Any]
     """The subject's run in full, as in `run.yaml`, but for the seed."""
-    changed: dict[str, Any]
+    differs: dict[str, Any]
     """The fields in which the other run differs, with its values."""
 
     @model_validator(mode="after")
@@ -171,7 +172,7 @@ def _effect(m: Measurement, claim: Claim) -> str:
     return f"{100 * summary.mean:+.1f} {unit} {ends}, n = {summary.count}"
 
 
-def results_page(kept: list[Measurement], *, pictures: set[str] = frozenset()) -> str:
+def results_page(kept: list[Measurement], *, pictures: Collection[str] = ()) -> str:
     """`docs/results.md` as text.
 
     Args:
@@ -181,8 +182,8 @@ def results_page(kept: list[Measurement], *, pictures: set[str] = frozenset()) -
     lines = [
         "# What the papers claim, and what was measured here",
         "",
-        "Made from `src/ninefold/report/claims/*.yaml` and `docs/results/*.json` by",
-        "`ninefold.report.measured.write_page`; [claims.md](claims.md) tells how a verdict is made.",
+        "Made from `src/ninefold/report/claims/*.yaml` and `docs/results/*.json`; what the",
+        "verdicts mean, and how to add to this page, stands in [claims.md](claims.md).",
         "Figures of the papers were measured by their authors, on their data. Each has its source:",
         "the survey deck, the authors' repository, or recalled (not read again here).",
         "",
@@ -212,7 +213,7 @@ def _figures(claim: Claim) -> str:
     return "<br>".join([*told, claim.note] if claim.note else told)
 
 
-def _section(m: Measurement, pictures: set[str]) -> list[str]:
+def _section(m: Measurement, pictures: Collection[str]) -> list[str]:
     claim = claim_named(m.claim)
     lines = [f"### `{m.claim}` at {m.scale} scale: {m.verdict}", ""]
     if f"{m.name}.png" in pictures:

@@ -21,8 +21,8 @@ from ninefold.core.errors import Failed, Refused
 from ninefold.core.results import append_line, read_lines
 from ninefold.engine.config import Run
 from ninefold.engine.train import train
+from ninefold.report.claim_chart import claim_chart
 from ninefold.report.claims import Claim, claim_named, papers
-from ninefold.report.figures import claim_chart
 from ninefold.report.measured import CONFIDENCE, Measurement, Scale
 from ninefold.report.statistics import summarise, verdict
 from ninefold.study.experiments import EXPERIMENTS, Plan
@@ -158,7 +158,7 @@ def _result(
         minutes=round(sum(line["minutes"] for line in lines), 1),
         date=date.today().isoformat(),
         run=run,
-        changed={key: other[key] for key in other if other[key] != run[key]},
+        differs={key: other[key] for key in other if other[key] != run[key]},
     )
 
 

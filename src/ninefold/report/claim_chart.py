@@ -1,0 +1,66 @@
+"""The picture of a measured claim: every seed's pair, and the effect beside what the paper has."""
+
+import math
+import textwrap
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from ninefold.report.claims import Claim, claim_named
+from ninefold.report.measured import Measurement
+from ninefold.report.style import BLUE, GREEN, GREY, ORANGE, RED, canvas, save, styled, text
+
+
+@styled
+def claim_chart(found: Measurement, path: str | Path) -> None:
+    """Left, the values of each seed, joined; right, their effect, its interval, the paper's."""
+    claim = claim_named(found.claim)
+    figure = canvas(4.6)
+    left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
+    _pairs(left, found, claim)
+    _effect(right, found, claim)
+    title = f"{found.claim}, {found.scale} scale, {len(found.seeds)} seeds: {found.verdict}"
+    figure.suptitle(text(title), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.supxlabel(text(f"Data: {found.data}", 125), fontsize=8, color=GREY, x=0.01, ha="left")
+    save(figure, path)
+
+
+def _pairs(axes: Axes, found: Measurement, claim: Claim) -> None:
+    for against, subject in zip(found.against, found.subject, strict=True):
+        axes.plot([0, 1], [against, subject], color=GREY, lw=0.8, alpha=0.6, zorder=1)
+    for x, values, colour in ((0, found.against, ORANGE), (1, found.subject, BLUE)):
+        mean = sum(values) / len(values)
+        axes.scatter([x] * len(values), values, color=colour, s=28, zorder=2)
+        axes.plot([x - 0.16, x + 0.16], [mean, mean], color=colour, lw=3, zorder=3)
+        side = -0.2 if x == 0 else 1.2
+        axes.text(side, mean, f"{mean:.3f}", color=colour, va="center", fontweight="bold",
+                  ha="right" if x == 0 else "left")  # fmt: skip
+    axes.set_xlim(-0.7, 1.7)
+    axes.set_xticks([0, 1], [textwrap.fill(text(n), 16) for n in (claim.against, claim.subject)])
+    axes.set_title(text(f"{found.metric}: one line a seed, bars are means", 60))
+    axes.grid(visible=True, axis="y")
+
+
+def _effect(axes: Axes, found: Measurement, claim: Claim) -> None:
+    summary, paper = found.summary(), claim.paper_effect()
+    ends = [v for v in (summary.low, summary.high) if math.isfinite(v)]
+    if ends:
+        axes.plot(ends, [1, 1], color=BLUE, lw=3, solid_capstyle="butt")
+    axes.plot([summary.mean], [1], "o", color=BLUE, ms=9)
+    axes.scatter(found.effects, [0.72] * len(found.effects), color=BLUE, s=14, alpha=0.6)
+    rows = [(1.0, "measured here"), (0.72, "each seed")]
+    if paper is not None:
+        axes.plot([paper], [0.36], "D", color=GREEN, ms=8)
+        axes.text(paper, 0.29, text(claim.figures[0].setting, 34), color=GREEN, fontsize=8,
+                  ha="center", va="top")  # fmt: skip
+        rows.append((0.36, f"the paper\n({claim.figures[0].source})"))
+    axes.axvline(0, color=GREY, lw=1)
+    axes.axvline(found.smallest, color=RED, lw=1.2, ls="--")
+    axes.text(found.smallest, 1.29, " smallest worth the name", color=RED, fontsize=8, va="top")
+    axes.set_ylim(0.1, 1.3)
+    axes.set_yticks([height for height, _ in rows], [name for _, name in rows])
+    axes.margins(x=0.25)
+    percent = " (points)" if claim.effect == "difference" else " (%)"
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+    axes.set_title("effect in the claim's direction" + percent)
+    axes.grid(visible=True, axis="x")

@@ -1,0 +1,316 @@
+"""Figures of a run: learning curves, confusion, classes, sheets of images.
+
+Arguments are plain records and arrays; what is drawn is written as a PNG of 800 pixels' width.
+Shapes: k classes, c channels, h rows, w columns.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Num
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+
+from ninefold.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    canvas,
+    class_names,
+    empty,
+    save,
+    styled,
+    text,
+)
+
+ANNOTATED, NAMED = 12, 40
+"""Classes up to which a confusion matrix holds numbers, and up to which it holds names."""
+
+NO_METRICS = {"step", "epoch", "loss", "lr"}
+"""Keys of a validation's line that are drawn elsewhere or not at all."""
+
+Series = tuple[np.ndarray, np.ndarray, str]
+"""Steps, values at these, and what they are called."""
+
+
+@styled
+def learning_curves(log: Sequence[dict[str, Any]], path: str | Path) -> None:
+    """Loss, metrics of the validation part and learning rate over steps.
+
+    Args:
+        log: Lines of `log.jsonl`, in any order; where a step occurs twice, the later line counts.
+    """
+    training = _by_step(line for line in log if "split" not in line)
+    checks = _by_step(line for line in log if line.get("split") == "val")
+    rates = _series(training, "lr")
+    panels = [
+        (3, _losses, (_series(training, "loss"), _series(checks, "loss"))),
+        (3, _metrics, _shares(checks)),
+        (1.3, _rates, [rates] if len(rates[0]) else []),
+    ]
+    panels = [panel for panel in panels if any(len(steps) for steps, *_ in panel[2])]
+    figure = canvas(max(1 + sum(panel[0] for panel in panels) * 0.85, 2.0))
+    if not panels:
+        empty(figure.subplots(), "nothing was logged yet")
+    else:
+        heights = [panel[0] for panel in panels]
+        grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)
+        for axes, (_, draw, values) in zip(grid[:, 0], panels, strict=True):
+            draw(axes, values)
+            axes.grid(visible=True)
+        grid[-1, 0].set_xlabel("step")
+    save(figure, path)
+
+
+def _losses(axes: Axes, series: tuple[Series, Series]) -> None:
+    axes.set_title("loss")
+    (steps, losses, _), (check_steps, check_losses, _) = series
+    if len(steps):
+        dense = len(steps) > 50
+        axes.plot(steps, losses, color=BLUE, lw=0.8, alpha=0.3 if dense else 1, zorder=1)
+        window = max(len(steps) // 40, 1)
+        axes.plot(steps, _smooth(losses, window), color=BLUE, lw=1.8, label="training")
+    if len(check_steps):
+        axes.plot(check_steps, check_losses, color=RED, marker="o", ms=4, label="validation")
+    axes.legend(loc="upper right")
+
+
+def _metrics(axes: Axes, series: list[Series]) -> None:
+    """Metrics of the validation part, the last value of each beside its curve."""
+    axes.set_title("validation")
+    styles = [(BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (RED, "D"), (GREY, "v")]
+    for (steps, values, name), (colour, marker) in zip(series, styles, strict=False):
+        label = f"{text(name, 20)}: {values[-1]:.3f} at last, best {values.max():.3f}"
+        axes.plot(steps, values, color=colour, marker=marker, ms=4, label=label)
+    axes.legend(loc="lower right")
+
+
+def _rates(axes: Axes, series: list[Series]) -> None:
+    axes.set_title("learning rate")
+    axes.plot(series[0][0], series[0][1], color=GREY)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+
+
+def _shares(checks: list[dict[str, Any]]) -> list[Series]:
+    """The metrics that count from 0 to 1, five at the most."""
+    names = dict.fromkeys(key for line in checks for key in line if key not in NO_METRICS)
+    series = [_series(checks, name) for name in names]
+    return [s for s in series if len(s[1]) and s[1].min() >= 0 and s[1].max() <= 1][:5]
+
+
+def _by_step(lines: Any) -> list[dict[str, Any]]:
+    kept = {line["step"]: line for line in lines if line.get("step") is not None}
+    return [kept[step] for step in sorted(kept)]
+
+
+def _series(lines: list[dict[str, Any]], key: str) -> Series:
+    """Steps and values of one key; values that are no finite numbers are passed over."""
+    found = [(line["step"], line[key]) for line in lines if _finite(line.get(key))]
+    return np.array([s for s, _ in found]), np.array([float(v) for _, v in found]), key
+
+
+def _finite(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def _smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over the `window` values around each one, fewer at the ends."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    place = np.arange(len(values))
+    low = np.maximum(place - window // 2, 0)
+    high = np.minimum(place + window // 2 + 1, len(values))
+    return (total[high] - total[low]) / (high - low)
+
+
+@styled
+def confusion_matrix(matrix: Any, classes: Sequence[str], path: str | Path) -> None:
+    """Which class is taken for which: rows are labels, columns predictions.
+
+    Cells are coloured by the share of their row. Few classes: with counts; up to forty: with names;
+    more: cells joined (the largest share counts), and the most frequent mistakes listed.
+
+    Args:
+        matrix: Counts `(k, k)`, array or CPU tensor; one row a class.
+    """
+    counts = np.asarray(matrix, dtype=np.float64)
+    k = len(classes)
+    assert counts.shape == (k, k), (counts.shape, k)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    if k <= ANNOTATED:
+        figure = canvas(7.2)
+        _cells(figure.subplots(), shares, class_names(classes, 16), counts)
+    else:
+        figure = canvas(9.0)
+        parts = figure.add_gridspec(2, 1, height_ratios=[4.2, 1])
+        upper, lower = figure.add_subfigure(parts[0]), figure.add_subfigure(parts[1])
+        _cells(upper.subplots(), shares, class_names(classes, 14) if k <= NAMED else [], None)
+        _mistakes(lower.subplots(), counts, class_names(classes, 16))
+    save(figure, path)
+
+
+def _cells(
+    axes: Axes,
+    shares: Float[np.ndarray, "k k"],
+    names: list[str],
+    counts: Float[np.ndarray, "k k"] | None,
+) -> None:
+    k = len(shares)
+    shown = shares if names else _largest(shares, 150)
+    picture = axes.imshow(
+        shown, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest",
+        extent=(-0.5, k - 0.5, k - 0.5, -0.5),
+    )  # fmt: skip
+    axes.set_title(f"share of each label's {'images' if k > 1 else 'image'}, by prediction")
+    axes.set_xlabel("prediction" if names else "prediction (number of the class)")
+    axes.set_ylabel("label" if names else "label (number of the class)")
+    axes.spines[:].set_visible(False)
+    bar = axes.figure.colorbar(picture, ax=axes, shrink=0.6, ticks=[0, 0.01, 0.1, 0.25, 0.5, 1])
+    bar.ax.set_yticklabels(["0", "1 %", "10 %", "25 %", "50 %", "100 %"])
+    bar.outline.set_visible(False)
+    if names:
+        size = 10 if k <= ANNOTATED else 8
+        axes.set_xticks(range(k), names, rotation=90 if k > 4 else 0, fontsize=size)
+        axes.set_yticks(range(k), names, fontsize=size)
+    if counts is not None:
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[i, j] > 0.35 else "black"
+            axes.text(j, i, _count(float(counts[i, j])), color=colour, ha="center", va="center",
+                      fontsize=10 if k <= 6 else 8)  # fmt: skip
+
+
+def _count(value: float) -> str:
+    return f"{value:.0f}" if value < 10_000 else f"{value / 1000:.0f}k"
+
+
+def _largest(shares: Float[np.ndarray, "k k"], cells: int) -> Float[np.ndarray, "m m"]:
+    """At most `cells` a side; each holds the largest share it covers: no mistake is lost."""
+    edges = np.unique(np.linspace(0, len(shares), min(cells, len(shares)) + 1).astype(int))[:-1]
+    rows = np.maximum.reduceat(shares, edges, axis=0)
+    return np.maximum.reduceat(rows, edges, axis=1)
+
+
+def _mistakes(axes: Axes, counts: Float[np.ndarray, "k k"], names: list[str]) -> None:
+    """The pairs that are confused most often, in two columns."""
+    axes.set_axis_off()
+    axes.set_title("most frequent mistakes: label \u2192 prediction")
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:16]
+    pairs = [divmod(int(place), len(counts)) for place in order]
+    pairs = [(i, j) for i, j in pairs if wrong[i, j] > 0]
+    if not pairs:
+        axes.text(0, 0.9, "none", va="top", transform=axes.transAxes, color=GREY)
+    for place, (i, j) in enumerate(pairs):
+        column, line = divmod(place, 8)
+        told = f"{_count(wrong[i, j])} of {_count(counts[i].sum())}"
+        pair = f"{names[i]} \u2192 {names[j]}"
+        for x, words, colour in ((0.52 * column, told, GREY), (0.52 * column + 0.1, pair, "black")):
+            axes.text(x, 0.94 - line / 8, words, color=colour, va="center", fontsize=8,
+                      transform=axes.transAxes)  # fmt: skip
+
+
+@styled
+def per_class(values: Any, classes: Sequence[str], path: str | Path) -> None:
+    """A value from 0 to 1 for every class (its accuracy), the lowest on top.
+
+    Up to forty classes are bars; of more, the twenty lowest are, beside the curve of all.
+
+    Args:
+        values: `(k,)`, array or CPU tensor; NaN for classes without an image.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    k = len(classes)
+    assert numbers.shape == (k,), (numbers.shape, k)
+    known = np.flatnonzero(~np.isnan(numbers))
+    order = known[np.argsort(numbers[known], kind="stable")]
+    bars = order if k <= NAMED else order[:20]
+    figure = canvas(max(0.24 * len(bars) + 1.2, 2.2))
+    left = figure.subplots() if k <= NAMED else None
+    if left is None:
+        left, right = figure.subplots(1, 2, width_ratios=[1.3, 1])
+        _sorted_curve(right, numbers[order])
+    names = class_names(classes, 24)
+    mean = float(numbers[known].mean()) if len(known) else 0.0
+    _bars(left, numbers[bars], [names[i] for i in bars], mean)
+    missing = k - len(known)
+    title = "accuracy by class" if k <= NAMED else "the 20 lowest classes"
+    left.set_title(title + (f" ({missing} without images left out)" if missing else ""))
+    save(figure, path)
+
+
+def _bars(axes: Axes, values: Float[np.ndarray, " n"], names: list[str], mean: float) -> None:
+    if not names:
+        empty(axes, "no class has images")
+        return
+    place = np.arange(len(names))
+    axes.barh(place, values, color=BLUE, height=0.7)
+    for i, value in enumerate(values):
+        axes.text(value + 0.01, i, f"{100 * value:.0f}", va="center", fontsize=8, color=GREY)
+    axes.axvline(mean, color=RED, lw=1.2, ls="--")
+    axes.text(mean, -0.7, f"mean {100 * mean:.1f} %", color=RED, fontsize=8, va="bottom",
+              ha="right" if mean > 0.6 else "left")  # fmt: skip
+    axes.set_yticks(place, names, fontsize=9)
+    axes.set_ylim(len(names) - 0.4, -1.4)
+    _percent(axes)
+
+
+def _percent(axes: Axes) -> None:
+    axes.set_xlim(0, 1.08)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
+
+
+def _sorted_curve(axes: Axes, values: Float[np.ndarray, " n"]) -> None:
+    axes.set_title("all classes, from lowest to highest")
+    axes.fill_betweenx(np.arange(len(values)), values, color=BLUE, alpha=0.35, lw=0)
+    axes.plot(values, np.arange(len(values)), color=BLUE)
+    axes.set_ylim(len(values) - 0.5, -0.5)
+    axes.set_ylabel("classes")
+    axes.grid(visible=True)
+    _percent(axes)
+
+
+@styled
+def image_sheet(
+    images: Sequence[Any], captions: Sequence[str], path: str | Path, title: str = ""
+) -> None:
+    """A grid of images with a caption of up to two lines under each.
+
+    Args:
+        images: uint8 `(c, h, w)` of any sizes, arrays or CPU tensors; one channel is drawn grey, of
+            others than 1 and 3 the first three (or the first).
+        captions: One an image; a line break starts the second line. Long ones are shortened.
+    """
+    assert len(images) == len(captions), (len(images), len(captions))
+    count = len(images)
+    columns = min(max(math.ceil(math.sqrt(count * 1.2)), 3), 8)
+    rows = max(math.ceil(count / columns), 1)
+    figure = canvas(rows * (8 / columns + 0.34) + (0.4 if title else 0) if count else 2.0)
+    if title:
+        figure.suptitle(text(title, 100), x=0.01, ha="left", fontsize=11)
+    if not count:
+        empty(figure.subplots(), "no images")
+    letters = int(8 / columns / 0.068)
+    for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        pixels = _rgb(np.asarray(image))
+        small = max(pixels.shape[:2]) < 100
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255,
+                    interpolation="nearest" if small else "antialiased")  # fmt: skip
+        axes.set_axis_off()
+        axes.set_anchor("N")
+        lines = [text(line, letters) for line in str(caption).split("\n")[:2]]
+        axes.text(0.5, -0.03, "\n".join(lines), ha="center", va="top", fontsize=8,
+                  transform=axes.transAxes, linespacing=1.15)  # fmt: skip
+    save(figure, path)
+
+
+def _rgb(image: Num[np.ndarray, "c h w"]) -> np.ndarray:
+    """`(h, w, 3)` or `(h, w)`."""
+    assert image.dtype == np.uint8, image.dtype
+    return np.moveaxis(image[:3], 0, 2) if len(image) >= 3 else image[0]
