@@ -1,12 +1,10 @@
 """What is done to training images: numbers only."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from ninefold.core.config import Config
-
-Probability = Field(default=0.0, ge=0, le=1)
 
 
 class Augment(Config):
@@ -34,11 +32,21 @@ class Augment(Config):
     """Share of batches that are mixed at all."""
     cutmix_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the mixed batches that get CutMix where both are on."""
-    erase: float = Probability
-    """Probability of erasing a rectangle."""
+    erase: float = Field(default=0.0, ge=0, le=1)
+    """Probability that anything of an image is erased."""
     erase_count: PositiveInt = 1
     """Rectangles erased at the most."""
     erase_mode: Literal["pixel", "constant"] = "pixel"
     """Fill with noise a pixel, or with zeros."""
     custom: str = ""
     """`package.module:Name`, called as `f(batch) -> batch` on the device, after all the others."""
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        least, largest = self.crop_area
+        if not 0 < least <= largest <= 1:
+            raise ValueError(f"crop_area {self.crop_area} must rise within (0, 1]")
+        narrow, wide = self.crop_aspect
+        if not 0 < narrow <= wide:
+            raise ValueError(f"crop_aspect {self.crop_aspect} must rise from above 0")
+        return self

@@ -1,8 +1,8 @@
 """Which optimizer and which schedule: numbers only."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from ninefold.core.config import Config
 
@@ -20,6 +20,12 @@ class AdamW(Config):
     eps: PositiveFloat = 1e-8
     """Added to the root of the running square."""
 
+    @model_validator(mode="after")
+    def _betas_are_shares(self) -> Self:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas {self.betas} must lie in [0, 1)")
+        return self
+
 
 class Sgd(Config):
     """Stochastic gradient descent with momentum; decay is added to the gradient, as in torch."""
@@ -33,6 +39,12 @@ class Sgd(Config):
     """Share of the last update that is kept."""
     nesterov: bool = False
     """Look ahead along the momentum."""
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov looks ahead along a momentum, but momentum is 0")
+        return self
 
 
 class Custom(Config):
@@ -67,3 +79,11 @@ class Schedule(Config):
     """For `steps`: shares of training at which the rate is multiplied by `drop_factor`."""
     drop_factor: PositiveFloat = 0.1
     """For `steps`."""
+
+    @model_validator(mode="after")
+    def _steps_have_drops(self) -> Self:
+        if self.kind == "steps" and not self.drops:
+            raise ValueError("kind 'steps' needs drops, such as 0.5 0.75")
+        if not all(0 < drop < 1 for drop in self.drops):
+            raise ValueError(f"drops {self.drops} are shares of the training, above 0 and below 1")
+        return self

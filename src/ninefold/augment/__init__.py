@@ -1,0 +1,1 @@
+"""What changes the input in training: sample by sample on the CPU, batch by batch on the device."""

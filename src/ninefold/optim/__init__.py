@@ -1,0 +1,1 @@
+"""What changes the weights: optimizers, parameter groups, schedules, averages of weights."""

@@ -1,0 +1,66 @@
+"""From a configuration to an optimizer."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ninefold.core.errors import Refused, nearest
+from ninefold.core.objects import find
+from ninefold.core.options import read_options
+from ninefold.optim.config import AdamW, Custom, Optim
+from ninefold.optim.groups import parameter_groups
+
+_FUSED = ("cpu", "cuda")
+"""Devices on which torch updates all parameters in one pass: 2.8 times as fast on a CPU."""
+
+
+def make_optimizer(model: nn.Module, optim: Optim) -> Optimizer:
+    """An optimizer over the trainable parameters of `model`, in the groups of `optim.groups`.
+
+    Raises:
+        Refused: a model without trainable parameters; a custom optimizer that cannot be found, or
+            does not take a keyword it was given.
+    """
+    groups = parameter_groups(model, optim.weight_decay)
+    if not groups:
+        raise Refused(f"optim: {type(model).__name__} has no trainable parameter; unfreeze some")
+    if isinstance(optim, Custom):
+        return _custom(groups, optim)
+    fused = {p.device.type for group in groups for p in group["params"]} <= set(_FUSED)
+    settings: dict[str, Any] = {"lr": optim.lr, "weight_decay": optim.weight_decay}
+    if fused:
+        settings["fused"] = True
+    if isinstance(optim, AdamW):
+        return torch.optim.AdamW(groups, betas=optim.betas, eps=optim.eps, **settings)
+    return torch.optim.SGD(groups, momentum=optim.momentum, nesterov=optim.nesterov, **settings)
+
+
+def _custom(groups: list[dict[str, Any]], optim: Custom) -> Optimizer:
+    factory = find(optim.name)
+    if not callable(factory):
+        raise Refused(
+            f"{optim.name}: a {type(factory).__name__}; an optimizer class would be right"
+        )
+    keywords = {"lr": optim.lr, "weight_decay": optim.weight_decay}
+    keywords |= read_options(optim.options, where="optim.options")
+    taken = inspect.signature(factory).parameters
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values()):
+        if "weight_decay" not in taken and not optim.weight_decay:
+            del keywords["weight_decay"]
+        for name in keywords:
+            if name not in taken:
+                known = [other for other in list(taken)[1:] if other not in keywords]
+                hint = nearest(name, known) or f"; it takes {', '.join(known) or 'none'}"
+                raise Refused(f"{optim.name}: takes no keyword {name!r}{hint}")
+    try:
+        optimizer = factory(groups, **keywords)
+    except (TypeError, ValueError) as error:
+        raise Refused(f"{optim.name}: {error}") from error
+    if not isinstance(optimizer, Optimizer):
+        raise Refused(
+            f"{optim.name}: made a {type(optimizer).__name__}; a torch.optim.Optimizer is wanted"
+        )
+    return optimizer

@@ -1,0 +1,1 @@
+"""What an output means: losses, metrics and decoded predictions."""
