@@ -93,6 +93,16 @@ def _top(words: list[str]) -> int:
 
 
 def _verb(name: str, words: list[str]) -> int:
+    given = read(name, words)
+    here = str(Path.cwd())
+    if "" not in sys.path and here not in sys.path:
+        sys.path.append(here)  # for the user's own `package.module:Name`
+    module, _, function = VERBS[name].where.partition(":")
+    return getattr(import_module(module), function)(given)
+
+
+def read(name: str, words: list[str]) -> argparse.Namespace:
+    """What the words after a verb say; for `train`, fields of the run by flag in `fields`."""
     verb = VERBS[name]
     parser = Parser(
         prog=f"ninefold {name}",
@@ -109,11 +119,7 @@ def _verb(name: str, words: list[str]) -> int:
         flag = word.startswith("-")
         hint = _hint(word, parser.flags()) if flag else ""
         raise Refused(f"unknown {'flag' if flag else 'argument'} {word}{hint}")
-    here = str(Path.cwd())
-    if "" not in sys.path and here not in sys.path:
-        sys.path.append(here)  # for the user's own `package.module:Name`
-    module, _, function = verb.where.partition(":")
-    return getattr(import_module(module), function)(given)
+    return given
 
 
 def _trains(parser: argparse.ArgumentParser) -> bool:

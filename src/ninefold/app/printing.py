@@ -26,7 +26,7 @@ def metric(name: str, value: float) -> str:
     return f"{value:.4f}" if name in SHARES else f"{100 * value:.2f} %"
 
 
-def short(number: float) -> str:
+def short(number: int) -> str:
     """`28.3M`: a count with three digits and a letter."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:

@@ -18,6 +18,8 @@ class Progress:
     """An `engine.progress.Observer`; as a context it leaves the terminal as it found it."""
 
     def __init__(self) -> None:
+        self.folder = Path()
+        """The run's."""
         self.results: list[Result] = []
         """The last results of each split, once the training is finished."""
         self._bar = Bar(
@@ -44,7 +46,8 @@ class Progress:
         self._bar.stop()
 
     def started(self, plan: Plan) -> None:
-        self._steps_per_epoch = plan.steps_per_epoch
+        self.folder, self._steps_per_epoch = plan.folder, plan.steps_per_epoch
+        print(plan.folder, flush=True)
         images = ", ".join(f"{count:,} {split}" for split, count in plan.images.items())
         for note in plan.notes:
             self._say(note)

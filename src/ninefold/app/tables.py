@@ -68,13 +68,15 @@ def check(given: Namespace) -> int:
 
 def convert(given: Namespace) -> int:
     """A foreign checkpoint as safetensors."""
-    from ninefold.core.weights import read_weights, write_weights
+    from ninefold.models.convert import convert as rewrite
 
-    if not given.out.endswith(".safetensors"):
-        raise Refused(f"{given.out}: the result is safetensors; name it FILE.safetensors")
-    found = read_weights(given.source)
-    write_weights(given.out, found.tensors, found.metadata)
-    print(f"{given.out}: {len(found.tensors)} tensors")
+    done = rewrite(given.source, given.out)
+    name = done.preset or done.family
+    left = f", {len(done.skipped)} left out" if done.skipped else ""
+    print(
+        f"{given.out}: {name}, {len(done.tensors)} tensors{left}, from the layout {done.layout}; "
+        f"{done.classes} class names"
+    )
     return 0
 
 

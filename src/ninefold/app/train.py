@@ -1,6 +1,5 @@
 """`ninefold train`: from flags to a run, to its folder, to a word on what came out."""
 
-import os
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -12,7 +11,7 @@ from ninefold.app.progress import Progress
 from ninefold.core.errors import Refused
 from ninefold.core.results import Result, append_line
 from ninefold.engine.config import Run
-from ninefold.engine.train import train as train_run
+from ninefold.engine.folder import new_folder
 from ninefold.recipes import find_recipe
 from ninefold.recipes.parts import finish
 from ninefold.report.statistics import summarise
@@ -27,13 +26,12 @@ def train(given: Namespace) -> int:
     if given.seeds is not None and given.seeds < 1:
         raise Refused(f"--seeds {given.seeds}: one at the least")
     run = choose_run(given)
-    out = Path(given.out) if given.out else next_free(Path("runs"))
-    print(out, flush=True)
     if given.seeds is None:
-        _report(out, _train(run, out, resume=given.resume))
+        _report(_train(run, given.out, resume=given.resume))
         return 0
+    out = Path(given.out) if given.out else new_folder()
     results = [
-        _train(run.changed(seed=seed), out / f"seed_{seed}", resume=given.resume)
+        _train(run.changed(seed=seed), out / f"seed_{seed}", resume=given.resume).results
         for seed in range(run.seed, run.seed + given.seeds)
     ]
     _report_seeds(out, results)
@@ -61,22 +59,18 @@ def choose_run(given: Namespace) -> Run:
     return change(run, given.fields)
 
 
-def next_free(runs: Path) -> Path:
-    """`runs/NNNN` after the last one there."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise Refused("several processes need one folder; name it with --out FOLDER")
-    numbers = [int(p.name) for p in runs.glob("[0-9]*") if p.name.isdigit()]
-    return runs / f"{max(numbers, default=0) + 1:04d}"
+def _train(run: Run, out: str | Path, *, resume: bool) -> Progress:
+    from ninefold.engine.train import train as train_run  # torch, once the run is known to be sound
 
-
-def _train(run: Run, out: Path, *, resume: bool) -> list[Result]:
     with Progress() as progress:
         train_run(run, out=out, resume=resume, observers=(progress,))
-    return progress.results
+    return progress
 
 
-def _report(out: Path, results: list[Result]) -> None:
-    for result in results:
+def _report(done: Progress) -> None:
+    """The last figures, and which files to open."""
+    out = done.folder
+    for result in done.results:
         print(f"{result.split}: {printing.metrics(result.metrics)}")
     files = [*sorted((out / "figures").glob("*.png")), out / "model.safetensors"]
     print("to open:", *(f"  {file}" for file in files if file.exists()), sep="\n")

@@ -44,7 +44,12 @@ def _train(parser: ArgumentParser) -> None:
     add("--seeds", type=int, metavar="N", help="run N seeds; give mean, spread and interval")
     add("--workers", type=int, help="processes that load images; -1 chooses")
     add("--checkpoint-every", type=int, metavar="STEPS", help="0: once an epoch")
-    add("--out", metavar="FOLDER", help="the run's folder; without it runs/NNNN, the next free")
+    add(
+        "--out",
+        default="",
+        metavar="FOLDER",
+        help="the run's folder; without it runs/NNNN, the next free",
+    )
     add("--resume", action="store_true", help="go on in --out, or start where nothing is yet")
 
 

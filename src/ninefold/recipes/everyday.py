@@ -6,7 +6,7 @@ from ninefold.core.objects import name_of
 from ninefold.engine.config import Run
 from ninefold.models.presets import preset_of
 from ninefold.optim.config import AdamW, Schedule, Sgd
-from ninefold.recipes.parts import choose_augment, choose_optim, finish, required
+from ninefold.recipes.parts import choose_augment, choose_optim, finish, required, share
 from ninefold.tasks.config import Loss
 
 
@@ -26,7 +26,7 @@ def quickstart(
     """
     name = name_of(model)
     preset = preset_of(name)
-    scale = batch_size / 64
+    scale = share(batch_size, 64)
     run = Run(
         recipe="quickstart",
         model=name,
@@ -66,7 +66,7 @@ def finetune(
     """
     name = name_of(model)
     preset = preset_of(name)
-    scale = batch_size / 64
+    scale = share(batch_size, 64)
     run = Run(
         recipe="finetune",
         model=name,

@@ -39,8 +39,8 @@ def choose_augment(augment: object) -> Augment:
     if isinstance(augment, str) and not is_reference(augment):
         if augment not in AUGMENTS:
             raise Refused(
-                f"no augmentation is called {augment!r}{nearest(augment, AUGMENTS) or ';'} there are "
-                f"{', '.join(AUGMENTS)} and your own as package.module:Name"
+                f"no augmentation is called {augment!r}{nearest(augment, AUGMENTS) or ';'} "
+                f"there are {', '.join(AUGMENTS)} and your own as package.module:Name"
             )
         return AUGMENTS[augment]
     return AUGMENTS["none"].changed(custom=name_of(augment))
@@ -87,17 +87,27 @@ def finish(run: Run, changes: dict[str, Any]) -> Run:
         values["optim"] = choose_optim(values["optim"])
     if "loss" in values and not isinstance(values["loss"], Loss):
         values["loss"] = run.loss.changed(custom=name_of(values["loss"]))
+    method = values.get("uncertainty", run.uncertainty)
+    if method != "softmax":
+        raise Refused(f"no uncertainty method is called {method!r}; there is softmax")
     if "image_size" in values:
         values["preprocess"] = run.preprocess.changed(image_size=values.pop("image_size"))
     return run.changed(**values)
 
 
-def _length(changes: dict[str, Any]) -> dict[str, float]:
+def _length(changes: dict[str, Any]) -> dict[str, int]:
     """`epochs` without `steps`, or the other way round, whichever is given."""
     epochs, steps = changes.get("epochs", 0), changes.get("steps", 0)
     if epochs and steps:
         raise Refused(f"epochs ({epochs:g}) and steps ({steps}) exclude each other; give one")
     return {"steps": 0} if epochs else {"epochs": 0} if steps else {}
+
+
+def share(batch_size: int, of: int) -> float:
+    """The batch as a multiple of the one that a learning rate was chosen for."""
+    if batch_size < 1:
+        raise Refused(f"batch_size {batch_size} is no batch; 1 at the least")
+    return batch_size / of
 
 
 def required(recipe: str, name: str, value: object, what: str) -> Any:

@@ -12,7 +12,7 @@ from ninefold.core.preprocess import Preprocess
 from ninefold.engine.config import Run
 from ninefold.models.presets import preset_of
 from ninefold.optim.config import AdamW, Schedule
-from ninefold.recipes.parts import choose_augment, choose_optim, finish, required
+from ninefold.recipes.parts import choose_augment, choose_optim, finish, required, share
 from ninefold.tasks.config import Loss
 
 IMAGENET = "FOLDER with train/<class>/ and val/<class>/"
@@ -131,7 +131,7 @@ def _run(
     if image_size:
         preprocess = Preprocess(image_size=image_size, squash=image_size == 384)
     adamw = AdamW(
-        lr=setting.lr * batch_size / 512,
+        lr=setting.lr * share(batch_size, 512),
         weight_decay=setting.weight_decay,
         betas=(0.9, 0.999),
         eps=1e-8,
