@@ -50,3 +50,24 @@ def labels_for(num_classes: int) -> tuple[str, ...] | None:
         if size == num_classes:
             return labels(name)
     return None
+
+
+def row_map(source: str | Path) -> list[int]:
+    """For each class of one set, its row in the head of another: whole numbers, one a line.
+
+    Args:
+        source: A file, or `imagenet-22k-to-1k`: the list with which Swin's authors go from
+            ImageNet-22K to 1K (microsoft/Swin-Transformer, `data/map22kto1k.txt`).
+
+    Raises:
+        Refused: no such file, or a line that is no whole number.
+    """
+    shipped = str(source) == "imagenet-22k-to-1k"
+    path = _FOLDER / "imagenet-22k-to-1k.txt" if shipped else Path(source)
+    if not path.is_file():
+        raise Refused(f"{source}: no such file; a file with one row number a line")
+    lines = path.read_text(encoding="utf-8", errors="replace").split()
+    for number, line in enumerate(lines, start=1):
+        if not (line.isascii() and line.isdigit()):
+            raise Refused(f"{source}: line {number} is {line!r}; one row number a line")
+    return [int(line) for line in lines]

@@ -6,7 +6,7 @@ each packed as `(shape, dtype name, bytes)`; arrays above a gigabyte are cut int
 
 import math
 import struct
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -149,5 +149,5 @@ def _items(numbered: Any) -> list[Any]:
     """A list that flax stores as a dictionary by position."""
     if not isinstance(numbered, dict):
         raise ValueError("a chunked array lacks its shape or its chunks")
-    by_position: dict[str, Any] = numbered
+    by_position = cast(dict[str, Any], numbered)
     return [by_position[str(i)] for i in range(len(by_position))]

@@ -1,0 +1,91 @@
+"""How the files of one family of models are read: whose keys they are, and what becomes of them.
+
+A layout recognises the keys of one origin and renames them to ours by a pure function; a family has
+a list of layouts, tried in order, beside its model file.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The keys of one origin.
+
+    Args:
+        name: Whose they are, for messages.
+        find: The prefix before this family's keys in such a file (`backbone.`, or an empty text);
+            None where the file is of another layout. What stands outside the prefix is another
+            part of a larger model, and is skipped.
+        rename: Tensors without that prefix -> tensors under our names. Keys that it does not know
+            keep their names, so that they are refused as unknown.
+    """
+
+    name: str
+    find: Callable[[Tensors], str | None]
+    rename: Callable[[Tensors], Tensors]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the files of one family have in common, whatever their layout.
+
+    Args:
+        family: As in `create_model`.
+        layouts: Tried in order.
+        computed: Keys of buffers that the model computes; accepted and ignored.
+        spare: Keys that one kind of model of the family has and another lacks (the head of a
+            classifier, say); skipped where the model has no place for them.
+        fresh: Keys that a model may have and the file not; they then keep their initial values.
+        resize: `(key, value, target, model)` -> a value of the target's shape, or None where the
+            shapes have nothing to do with each other.
+        options: Options of `create_model`, beside a preset's name, that the tensors speak of.
+    """
+
+    family: str
+    layouts: tuple[Layout, ...]
+    computed: re.Pattern[str]
+    spare: re.Pattern[str]
+    fresh: re.Pattern[str]
+    resize: Callable[[str, Tensor, Tensor, nn.Module], Tensor | None]
+    options: Callable[[Mapping[str, Tensor]], dict[str, Any]]
+
+    def read(self, tensors: Tensors) -> tuple[str, Tensors, list[str]] | None:
+        """Layout, tensors under our names, and skipped keys; None where no layout fits."""
+        for layout in self.layouts:
+            prefix = layout.find(tensors)
+            if prefix is not None:
+                own = {
+                    k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
+                }
+                skipped = [k for k in tensors if not k.startswith(prefix)]
+                renamed = layout.rename(own)
+                kept = {k: v for k, v in renamed.items() if not self.computed.search(k)}
+                return layout.name, kept, skipped
+        return None
+
+
+def prefix_before(key: str, *prefixes: str) -> Callable[[Tensors], str | None]:
+    """A `Layout.find`: the first of `prefixes` with which `key` stands in a file."""
+    return lambda tensors: next((p for p in prefixes if p + key in tensors), None)
+
+
+def substitute(*rules: tuple[str, str]) -> Callable[[Tensors], Tensors]:
+    """A `Layout.rename` by regular expressions, each applied to every key, in order."""
+    compiled = [(re.compile(pattern), text) for pattern, text in rules]
+
+    def rename(tensors: Tensors) -> Tensors:
+        renamed: Tensors = {}
+        for key, value in tensors.items():
+            for pattern, text in compiled:
+                key = pattern.sub(text, key)
+            renamed[key] = value
+        return renamed
+
+    return rename

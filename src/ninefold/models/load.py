@@ -1,0 +1,240 @@
+"""Weights into models: whose keys they are, which sizes differ, what becomes of the head.
+
+Everything is checked before the model changes; whatever does not fit is named.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ninefold.core.errors import Refused
+from ninefold.core.labels import labels_for, row_map
+from ninefold.core.weights import WeightsFile, read_weights
+from ninefold.models.guest import Guest
+from ninefold.models.guest_keys import guest_keys
+from ninefold.models.layout import Keys, Tensors
+from ninefold.models.swin import Swin
+from ninefold.models.swin_keys import SWIN
+
+log = logging.getLogger(__name__)
+
+KEYS: dict[type[nn.Module], Keys] = {Swin: SWIN}
+"""How files are read for each family of models; a user's own model takes its own keys alone."""
+
+HeadMap = str | Path | Tensor | Sequence[int]
+Head = Literal["", "loaded", "reordered", "mapped", "reset"]
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of a file of weights.
+
+    Args:
+        loaded: Keys of the model whose values were taken as they are.
+        resized: Keys whose values were resampled to the model's size.
+        skipped: Keys of the file that were not used.
+        missing: Keys of the model that kept the values they had.
+        head: What became of the head: nothing for a model or file without one; `reordered` where
+            the same classes stand in another order; `mapped` where rows were picked; `reset` where
+            it is zero and untrained.
+    """
+
+    loaded: tuple[str, ...]
+    resized: tuple[str, ...]
+    skipped: tuple[str, ...]
+    missing: tuple[str, ...]
+    head: Head
+
+
+def load_weights(
+    model: nn.Module,
+    source: str | Path | Mapping[str, Tensor],
+    *,
+    strict: bool = True,
+    reset_head: bool = False,
+    head_map: HeadMap | None = None,
+) -> LoadReport:
+    """Load a file of weights, from us or from another library, into a model.
+
+    Args:
+        model: Its class decides which layouts of keys are known; its `classes`, where it has them,
+            are compared with the file's.
+        source: A file or `hf://org/repo/file` (`core.weights`), or tensors by name.
+        strict: Refuse keys that are unknown, missing or of another shape; else report them.
+        reset_head: Where the file's classes are not the model's, start with a zero head.
+        head_map: The row of the file's head for each class of the model: a text file with one
+            number a line, `imagenet-22k-to-1k`, or the numbers themselves.
+
+    Raises:
+        Refused: what does not fit, by name; the model is then unchanged.
+
+    Source: microsoft/Swin-Transformer `utils.py` for resizing, mapping and zeroing the head.
+    """
+    if isinstance(source, Mapping):
+        where, file = "weights", WeightsFile(dict(source))
+    else:
+        where, file = str(source), read_weights(source)
+    tensors, skipped = file.tensors, list[str]()
+    keys = _keys_of(model)
+    found = keys.read(tensors) if keys else None
+    if found:
+        _, tensors, skipped = found
+    head, name = _fit_head(model, tensors, file, where, reset_head, head_map)
+    state = model.state_dict()
+    plan = _Plan(model, state, keys)
+    for key, value in tensors.items():
+        plan.place(key, value)
+    plan.lack(head, name)
+    faults = plan.faults()
+    if not plan.values or (faults and strict):
+        raise Refused(f"{where}: does not fit {type(model).__name__}: {'; '.join(faults)}"
+                      f"{_hint(plan, keys, found is None)}")  # fmt: skip
+    model.load_state_dict(plan.values, strict=False)
+    if head == "reset":
+        for parameter in model.get_submodule(name).parameters():
+            nn.init.zeros_(parameter)
+    if faults:
+        log.warning("%s: %s", where, "; ".join(faults))
+    return LoadReport(
+        loaded=tuple(k for k in plan.values if k not in plan.resized),
+        resized=tuple(plan.resized),
+        skipped=(*skipped, *plan.skipped, *plan.unknown, *plan.misshaped),
+        missing=(*plan.missing, *plan.fresh, *(k for k in plan.misshaped if k in state)),
+        head=head,
+    )
+
+
+class _Plan:
+    """Where each tensor of a file goes, made before the model changes."""
+
+    def __init__(self, model: nn.Module, state: dict[str, Tensor], keys: Keys | None) -> None:
+        self.model, self.state, self.keys = model, state, keys
+        self.values: Tensors = {}
+        self.resized: list[str] = []
+        self.skipped: list[str] = []
+        self.unknown: list[str] = []
+        self.missing: list[str] = []
+        self.fresh: list[str] = []
+        self.misshaped: dict[str, str] = {}
+
+    def place(self, key: str, value: Tensor) -> None:
+        target = self.state.get(key)
+        if target is None:
+            spare = self.keys is not None and self.keys.spare.search(key)
+            (self.skipped if spare else self.unknown).append(key)
+        elif value.shape == target.shape:
+            self.values[key] = value
+        else:
+            resized = self.keys and self.keys.resize(key, value, target, self.model)
+            if resized is None:
+                here, there = tuple(target.shape), tuple(value.shape)
+                self.misshaped[key] = f"{key} {there} for {here}"
+            else:
+                self.values[key] = resized
+                self.resized.append(key)
+
+    def lack(self, head: Head, name: str) -> None:
+        """Keys of the model that the file says nothing about."""
+        for key in self.state:
+            if key in self.values or key in self.misshaped:
+                continue
+            if head == "reset" and key.startswith(f"{name}."):
+                continue
+            fresh = self.keys is not None and self.keys.fresh.search(key)
+            (self.fresh if fresh else self.missing).append(key)
+
+    def faults(self) -> list[str]:
+        parts = {
+            "missing": self.missing,
+            "unknown": self.unknown,
+            "of another shape": list(self.misshaped.values()),
+        }
+        return [f"{len(keys)} {what} ({_some(keys, 6)})" for what, keys in parts.items() if keys]
+
+
+def _fit_head(
+    model: nn.Module, tensors: Tensors, file: WeightsFile, where: str,
+    reset_head: bool, head_map: HeadMap | None,
+) -> tuple[Head, str]:  # fmt: skip
+    """What becomes of the head, and its name; the head's rows in `tensors` change accordingly."""
+    head: Any = getattr(model, "head", None)
+    name = next((n for n, m in model.named_modules() if m is head), "")
+    keys = [k for k in (f"{name}.weight", f"{name}.bias") if k in tensors]
+    if not isinstance(head, nn.Linear) or not keys:
+        return ("reset" if isinstance(head, nn.Linear) and reset_head else ""), name
+    rows = len(tensors[keys[0]])
+    if head_map is not None:
+        chosen = _rows(head_map, rows, head.out_features)
+        tensors.update({k: tensors[k][chosen] for k in keys})
+        return "mapped", name
+    theirs = classes_in(file, rows)
+    ours = tuple(getattr(model, "classes", ()) or ())
+    if theirs and len(ours) == head.out_features:
+        if theirs == ours:
+            return "loaded", name
+        if sorted(theirs) == sorted(ours) and len(set(ours)) == len(ours):
+            place = {label: i for i, label in enumerate(theirs)}
+            order = torch.tensor([place[label] for label in ours])
+            tensors.update({k: tensors[k][order] for k in keys})
+            return "reordered", name
+    elif rows == head.out_features:
+        return "loaded", name
+    if reset_head:
+        for key in keys:
+            del tensors[key]
+        return "reset", name
+    raise Refused(
+        f"{where}: its head knows {_listing(theirs, rows)}, and the model's "
+        f"{_listing(ours, head.out_features)}; --reset-head (reset_head=True) starts with a new "
+        "head, head_map picks rows of the old one"
+    )
+
+
+def classes_in(file: WeightsFile, rows: int) -> tuple[str, ...]:
+    """Class names of a file; of a foreign one where its number of rows is that of ImageNet."""
+    if "classes" in file.metadata:
+        return tuple(json.loads(file.metadata["classes"]))
+    return (labels_for(rows) or ()) if rows >= 1000 else ()
+
+
+def _rows(head_map: HeadMap, rows: int, num_classes: int) -> Tensor:
+    if isinstance(head_map, str | Path):
+        name, numbers = f"head_map {head_map}", row_map(head_map)
+    else:
+        name, numbers = "head_map", [int(row) for row in head_map]
+    if len(numbers) != num_classes:
+        raise Refused(f"{name}: {len(numbers)} rows for {num_classes} classes; one row a class")
+    wrong = [row for row in numbers if not 0 <= row < rows]
+    if wrong:
+        raise Refused(f"{name}: row {wrong[0]} is not in a head of {rows} rows; 0 to {rows - 1}")
+    return torch.tensor(numbers)
+
+
+def _listing(names: Sequence[str], count: int) -> str:
+    return f"{count} classes" + (f" ({_some(names, 8)})" if names else "")
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    """All names, or the first few of many."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _hint(plan: _Plan, keys: Keys | None, strange: bool) -> str:
+    if keys is not None and strange:
+        return f"; layouts known for {keys.family} are {', '.join(x.name for x in keys.layouts)}"
+    if not plan.unknown and {k.rpartition(".")[0] for k in plan.missing} == {"head"}:
+        return "; --reset-head (reset_head=True) starts with a new head"
+    return "; strict=False loads the rest" if plan.values else ""
+
+
+def _keys_of(model: nn.Module) -> Keys | None:
+    if isinstance(model, Guest):
+        return guest_keys(model)
+    return next((keys for kind, keys in KEYS.items() if isinstance(model, kind)), None)
