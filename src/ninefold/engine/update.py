@@ -6,7 +6,6 @@ AutoAugment) is another update over the same `State`, whose `extra` holds the ne
 optimizer.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +16,14 @@ from torch.optim import Optimizer
 
 from ninefold.core.batch import Batch
 from ninefold.tasks.task import Task
+
+
+class NotFinite(Exception):
+    """A loss or gradient norm is not finite; `engine.failure` finds out where it began."""
+
+    def __init__(self, logs: dict[str, Tensor], batch: Batch, step: int) -> None:
+        super().__init__(f"step {step}")
+        self.logs, self.batch, self.step = logs, batch, step
 
 
 class Objective(nn.Module):
@@ -45,8 +52,14 @@ class State:
     """Optimizer steps already taken."""
     best: float = float("-inf")
     """Best value of the task's leading metric on the validation part so far."""
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
     """Further modules and optimizers by name (an agent, a critic), saved likewise."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network itself, without task, precision and data parallelism around it."""
+        objective: Any = self.objective
+        return getattr(objective, "module", objective).model
 
 
 @runtime_checkable
@@ -59,36 +72,56 @@ class Update(Protocol):
 def descend(
     fabric: Fabric, state: State, batch: Batch, *, accumulate: int = 1, clip_norm: float = 0.0
 ) -> dict[str, Tensor]:
-    """One step of any optimizer that takes a closure, on `accumulate` equal parts of the batch."""
+    """One step of any optimizer that takes a closure, on `accumulate` equal parts of the batch.
+
+    Returns:
+        Losses and `grad_norm` (before clipping) of the closure's first call.
+
+    Raises:
+        NotFinite: on a CPU, before the optimizer has touched a weight; elsewhere the caller looks
+            at the logs, since asking here would wait for the device.
+    """
     logs: dict[str, Tensor] = {}
     parts = batch.split(accumulate)
 
-    def closure() -> Tensor:
+    def closure() -> Any:
         state.optimizer.zero_grad()
-        total: Tensor | None = None
+        found: dict[str, Tensor] = {}
         for i, part in enumerate(parts):
-            with fabric.no_backward_sync(state.objective, enabled=i < len(parts) - 1):
+            with fabric.no_backward_sync(state.objective, enabled=i < len(parts) - 1):  # type: ignore[arg-type]
                 losses = state.objective(part)
                 fabric.backward(losses["loss"] / len(parts))
-            _add(logs, losses, 1 / len(parts), fresh=i == 0)
-        if clip_norm:
-            logs["grad_norm"] = fabric.clip_gradients(
-                state.objective, state.optimizer, max_norm=clip_norm, error_if_nonfinite=False
-            )
-        total = logs["loss"]
-        return total
+            _add(found, losses, 1 / len(parts))
+        found["grad_norm"] = _clip(fabric, state, clip_norm)
+        if fabric.device.type == "cpu" and not finite(found):
+            raise NotFinite(found, batch, state.step)
+        if not logs:
+            logs.update(found)
+        return found["loss"]
 
     state.optimizer.step(closure)
     return logs
 
 
-def _add(logs: dict[str, Tensor], losses: dict[str, Tensor], share: float, *, fresh: bool) -> None:
+def _add(sums: dict[str, Tensor], losses: dict[str, Tensor], share: float) -> None:
     for name, value in losses.items():
         part = value.detach() * share
-        logs[name] = part if fresh else logs[name] + part
+        sums[name] = sums[name] + part if name in sums else part
+
+
+def _clip(fabric: Fabric, state: State, clip_norm: float) -> Tensor:
+    """The norm of all gradients together, which are then scaled down to `clip_norm` unless 0."""
+    if not clip_norm:
+        gradients = [p.grad for p in state.objective.parameters() if p.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients)
+    norm = fabric.clip_gradients(
+        state.objective, state.optimizer, max_norm=clip_norm, error_if_nonfinite=False
+    )
+    assert norm is not None
+    return norm
 
 
 def finite(logs: dict[str, Tensor]) -> Tensor:
     """Whether loss and gradient norm are finite, as a tensor: nothing waits for the device."""
-    watched: Iterable[Tensor] = (logs[name] for name in ("loss", "grad_norm") if name in logs)
-    return torch.stack([torch.isfinite(value).all() for value in watched]).all()
+    watched = [logs[name] for name in ("loss", "grad_norm") if name in logs]
+    return torch.isfinite(torch.stack(watched)).all()

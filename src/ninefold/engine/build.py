@@ -1,0 +1,202 @@
+"""From a run to the things that train: data, model, task, optimizer; all that can be refused is
+refused here, before any work.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from ninefold.core.errors import Refused
+from ninefold.core.options import read_options
+from ninefold.data.open import open_data
+from ninefold.data.records import DataSet
+from ninefold.engine.config import Run
+from ninefold.engine.device import compile_model
+from ninefold.engine.evaluate import versions
+from ninefold.engine.update import Objective, State
+from ninefold.models.create import create_model, preset_of
+from ninefold.models.load import load_weights
+from ninefold.optim.average import Ema
+from ninefold.optim.build import make_optimizer
+from ninefold.tasks.create import make_task
+from ninefold.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Parts:
+    """Everything that a run needs.
+
+    Args:
+        stop: Optimizer steps in all.
+        epoch: Optimizer steps an epoch; not whole in general.
+        options: What `create_model` was told, to be told again when the model is opened.
+        notes: What was decided on the way.
+    """
+
+    data: DataSet
+    model: nn.Module
+    task: Task
+    stop: int
+    epoch: float
+    options: dict[str, Any]
+    notes: list[str]
+
+
+def build(run: Run, world: int) -> Parts:
+    """Open the data and build model and task, on the CPU.
+
+    Raises:
+        Refused: anything that does not fit.
+    """
+    share, rest = divmod(run.batch_size, world * run.accumulate)
+    if rest or not share:
+        unit = world * run.accumulate
+        near = max(unit, run.batch_size // unit * unit)
+        raise Refused(
+            f"train: batch_size {run.batch_size} does not divide by {world} processes times "
+            f"accumulate {run.accumulate}; {near} would be right"
+        )
+    data = open_data(run.data, task=run.task)
+    for split in ("train", "val"):
+        if split not in data.splits or not len(data.splits[split]):
+            raise Refused(f"{data.address}: has no images in its {split} split; it needs some")
+    notes = list(data.notes)
+    task = make_task(data.task, data.classes, run.loss)
+    options = {
+        "image_size": run.preprocess.image_size,
+        "in_channels": run.preprocess.channels,
+        "num_classes": len(data.classes),
+        **read_options(run.model_options, where="model_options"),
+    }
+    torch.manual_seed(run.seed)
+    model = create_model(run.model, drop_path=run.drop_path, **options)
+    setattr(model, "classes", data.classes)  # noqa: B010 - load_weights compares them by name
+    if run.weights:
+        notes += _load(run, model)
+    check_fit(model, run.preprocess.image_size, run.preprocess.channels, run.model)
+    epoch = len(data.splits["train"]) / run.batch_size
+    stop = run.steps or max(1, round(run.epochs * epoch))
+    return Parts(data, model, task, stop, epoch, options, notes)
+
+
+def _load(run: Run, model: nn.Module) -> list[str]:
+    source = run.weights
+    if source == "pretrained":
+        source = preset_of(run.model).weights
+        if not source:
+            raise Refused(f"{run.model}: no published weights are known; give a file")
+    report = load_weights(
+        model,
+        source,
+        reset_head=run.reset_head or run.recipe.startswith("finetune"),
+        head_map=run.head_map or None,
+    )
+    heads = {
+        "": "no head among them",
+        "reset": "their classes are others, so the head starts anew",
+        "reordered": "their head put into the order of these classes",
+        "mapped": "their head's rows picked by head_map",
+    }
+    notes = [f"{source}: {len(report.loaded) + len(report.resized)} tensors loaded"]
+    if report.head in heads:
+        notes[0] += f"; {heads[report.head]}"
+    if report.resized:
+        notes.append(f"{len(report.resized)} tables resized to this image size")
+    return notes
+
+
+def check_fit(model: nn.Module, image_size: int, channels: int, name: str) -> None:
+    """See that an image of the run's size goes through the model.
+
+    Raises:
+        Refused: with what the model said.
+    """
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, channels, image_size, image_size))
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Refused(
+            f"{name}: images of {channels} channels and {image_size} x {image_size} pixels do not "
+            f"go through it: {reason}"
+        ) from None
+    finally:
+        model.train()
+
+
+def set_up(run: Run, parts: Parts, fabric: Fabric) -> State:
+    """Put model and optimizer onto the device, into data parallelism where there is some.
+
+    The module is set up before its optimizer is made: sharded parameters (FSDP2) are new objects.
+    """
+    if run.compile:
+        compile_model(parts.model)
+    objective = fabric.setup_module(Objective(parts.model, parts.task))
+    optimizer = fabric.setup_optimizers(make_optimizer(parts.model, run.optim))
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    return State(objective, optimizer, Ema(parts.model, run.ema) if run.ema else None)
+
+
+def metadata(run: Run, parts: Parts, step: int) -> dict[str, str]:
+    """What `model.safetensors` says of itself; all that opening it needs."""
+    return {
+        "preset": run.model,
+        "model_options": json.dumps(parts.options),
+        "classes": json.dumps(parts.data.classes),
+        "preprocess": json.dumps(run.preprocess.model_dump(mode="json")),
+        "task": parts.task.name,
+        "step": str(step),
+        "data": parts.data.address,
+        "ninefold": versions()["ninefold"],
+    }
+
+
+def data_record(data: DataSet) -> dict[str, Any]:
+    """What a checkpoint keeps of the data: enough to say later what changed."""
+    return {
+        "fingerprint": data.fingerprint,
+        "classes": list(data.classes),
+        "names": {split: _hashes(records.files) for split, records in data.splits.items()},
+    }
+
+
+def check_data_same(before: dict[str, Any], data: DataSet) -> None:
+    """See that a run goes on with the data it began with.
+
+    Raises:
+        Refused: with what was added, removed or changed.
+    """
+    if before["fingerprint"] == data.fingerprint:
+        return
+    changes: list[str] = []
+    if before["classes"] != list(data.classes):
+        changes.append(f"classes were {before['classes']}, now {list(data.classes)}")
+    for split, records in data.splits.items():
+        old = set(before["names"].get(split, torch.empty(0)).tolist())
+        new = dict(zip(_hashes(records.files).tolist(), records.files, strict=True))
+        added, gone = [new[h] for h in new if h not in old], len(old - new.keys())
+        if added:
+            more = f" and {len(added) - 3} more" if len(added) > 3 else ""
+            changes.append(f"new in {split}: {', '.join(added[:3])}{more}")
+        if gone:
+            changes.append(f"gone from {split}: {gone} file{'s' * (gone > 1)}")
+    what = "; ".join(changes) or "the same names, but other sizes or labels"
+    raise Refused(
+        f"{data.address}: is not what the run began with ({what}); restore it, or start a new run "
+        "with --weights of this one"
+    )
+
+
+def _hashes(names: Any) -> Tensor:
+    import hashlib
+
+    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
+    return torch.tensor([int.from_bytes(d, "little", signed=True) for d in digests])

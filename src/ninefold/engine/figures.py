@@ -1,0 +1,92 @@
+"""The figures of a run's folder: what is drawn when, and from what.
+
+A figure that cannot be drawn costs a warning, never the training.
+"""
+
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import torch
+from torch import Tensor
+
+from ninefold.core.batch import Batch
+from ninefold.core.preprocess import Preprocess
+from ninefold.core.results import Result, read_lines
+from ninefold.data.records import DataSet
+from ninefold.engine.folder import FIGURES, LOG
+from ninefold.report import figures
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+SHOWN = 24
+"""Images of a sheet."""
+
+
+def _harmless(draw: Callable[P, None]) -> Callable[P, None]:
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            draw(*args, **kwargs)
+        except Exception as error:  # fonts, disks, odd images: none is worth a training
+            log.warning("%s: not drawn (%s: %s)", draw.__name__, type(error).__name__, error)
+
+    return drawn
+
+
+@_harmless
+def draw_batch(folder: Path, batch: Batch, preprocess: Preprocess, data: DataSet) -> None:
+    """A sheet of a prepared training batch, as the model sees it."""
+    if not isinstance(batch.x, Tensor) or batch.x.ndim != 4:
+        return
+    std = torch.tensor(preprocess.std).view(-1, 1, 1)
+    mean = torch.tensor(preprocess.mean).view(-1, 1, 1)
+    pixels = (batch.x[:SHOWN].float().cpu() * std + mean).mul(255).round().clamp(0, 255).byte()
+    captions = [_caption(batch.y, row, data.classes) for row in range(len(pixels))]
+    title = "A training batch, as the model sees it"
+    figures.image_sheet(list(pixels), captions, _place(folder, "training_batch"), title)
+
+
+@_harmless
+def draw_log(folder: Path) -> None:
+    """Curves of loss, metrics and learning rate."""
+    lines = [line for line in read_lines(folder / LOG) if "failed" not in line]
+    figures.learning_curves(lines, _place(folder, "learning_curves"))
+
+
+@_harmless
+def draw_result(folder: Path, result: Result, data: DataSet) -> None:
+    """Whatever a result has curves for."""
+    curves: dict[str, Any] = result.curves
+    if "confusion" in curves:
+        figures.confusion_matrix(curves["confusion"], data.classes, _place(folder, "confusion"))
+    if "per_class" in curves:
+        figures.per_class(curves["per_class"], data.classes, _place(folder, "per_class"))
+    if "worst" in curves:
+        records = data.splits[result.split]
+        mistakes: list[dict[str, Any]] = curves["worst"][:SHOWN]
+        images = [records.load(mistake["index"]).x for mistake in mistakes]
+        captions = [
+            f"{m['label']}\nas {m['predicted']}, {100 * m['probability']:.0f} %" for m in mistakes
+        ]
+        title = f"The worst mistakes on the {result.split} split"
+        figures.image_sheet(images, captions, _place(folder, "worst_mistakes"), title)
+
+
+def _place(folder: Path, name: str) -> Path:
+    (folder / FIGURES).mkdir(exist_ok=True)
+    return folder / FIGURES / f"{name}.png"
+
+
+def _caption(y: Tensor | dict[str, Tensor] | None, row: int, classes: tuple[str, ...]) -> str:
+    """The label, or the two largest shares of a mixed one."""
+    if not isinstance(y, Tensor) or y.ndim > 2:
+        return ""
+    if y.ndim == 1:
+        return classes[int(y[row])]
+    shares = y[row].topk(min(2, len(classes)))
+    named = zip(shares.values.tolist(), shares.indices.tolist(), strict=True)
+    return "\n".join(f"{classes[i]} {share:.2f}" for share, i in named if share > 0.1)

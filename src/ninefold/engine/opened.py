@@ -1,0 +1,298 @@
+"""A model that is ready to be used: a run's best one, or any with weights."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ninefold.core.batch import Sample
+from ninefold.core.errors import Refused, nearest
+from ninefold.core.labels import labels_for
+from ninefold.core.preprocess import Preprocess
+from ninefold.core.results import Result
+from ninefold.core.weights import read_weights
+from ninefold.data.decode import decode
+from ninefold.data.loader import evaluation_batches
+from ninefold.data.open import open_data, open_images
+from ninefold.data.records import DataSet, Records
+from ninefold.engine.device import best_device
+from ninefold.engine.evaluate import evaluate
+from ninefold.engine.failure import memory_told
+from ninefold.engine.folder import MODEL, RUN
+from ninefold.engine.prepare import Prepare
+from ninefold.models.create import create_model, preset_of
+from ninefold.models.load import load_weights
+from ninefold.tasks.config import Loss
+from ninefold.tasks.create import make_task
+from ninefold.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image.
+
+    Args:
+        file: Its path; `image 0` and so on for images given as arrays.
+        label: The likeliest class; several joined by `;` for multi-label models.
+        probability: Of it, from 0 to 1.
+        uncertainty: From 0, sure, to 1.
+        top: The likeliest classes with their probabilities.
+        boxes: Corners `(x0, y0, x1, y1)` in pixels of the upright image, from a detector.
+        masks: COCO run lengths, likewise.
+    """
+
+    file: str
+    label: str
+    probability: float
+    uncertainty: float
+    top: list[tuple[str, float]]
+    boxes: list[Any] = field(default_factory=list[Any])
+    masks: list[Any] = field(default_factory=list[Any])
+
+
+@dataclass
+class Opened:
+    """A model with all that using it needs.
+
+    Args:
+        name: The preset, or what else the model was made by.
+        model: In evaluation mode, on its device.
+        classes: Names by id.
+        preprocess: How images become its input.
+        task: What its outputs mean.
+        step: Optimizer steps behind it; 0 for weights from elsewhere.
+        data: What it was trained on, where that is known.
+        source: Folder of the run, or the weights.
+    """
+
+    name: str
+    model: nn.Module
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    task: Task
+    step: int = 0
+    data: str = ""
+    source: str = ""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+
+    def predict(self, images: Any, *, top: int = 5, batch_size: int = 64) -> list[Prediction]:
+        """One prediction an image, in order.
+
+        Args:
+            images: A path of an image or of a folder of them, an image (PIL, array, or tensor
+                `(c, h, w)`, uint8), or a list of any of these.
+            top: Classes to tell of each.
+            batch_size: Images that go through the model at once.
+
+        Raises:
+            Refused: no such file, or one that is no image; nothing was predicted then.
+            Failed: out of memory.
+        """
+        if top < 1 or batch_size < 1:
+            raise Refused(f"predict: top is {top}, batch_size {batch_size}; both count from 1")
+        records = _records(images)
+        prepare = Prepare(self.preprocess, self.device)
+        batches = evaluation_batches(
+            records, preprocess=self.preprocess, batch_size=min(batch_size, len(records)), workers=0
+        )
+        found: list[Prediction] = []
+        advice = f"try a batch_size below {batch_size}"
+        with torch.no_grad(), memory_told(self.device, step=lambda: "predict", advice=advice):
+            for loaded in batches:
+                batch = prepare(loaded)
+                assert loaded.index is not None
+                said = self.task.predict(self.model(batch.x), batch, top=top)
+                for index, record in zip(loaded.index.tolist(), said, strict=True):
+                    if index >= 0:
+                        found.append(Prediction(file=records.files[index], **record))
+        return found
+
+    def evaluate(self, data: Any, *, split: str = "test", batch_size: int = 64) -> Result:
+        """Metrics on a split of any data with these classes; they are matched by name.
+
+        Args:
+            data: Whatever `Run.data` may be. A folder of class folders is taken whole, as it
+                stands, whatever `split` is.
+            split: `train`, `val` or `test`.
+
+        Raises:
+            Refused: the data cannot be opened, have no such split, or other classes.
+        """
+        opened = data if isinstance(data, DataSet) else open_data(data, task=self.task.name)
+        records = _choose(opened, split)
+        records = _by_name(records, opened, self.classes)
+        batches = evaluation_batches(
+            records, preprocess=self.preprocess, batch_size=batch_size, workers=-1
+        )
+        return evaluate(
+            self.model, self.task, batches, preprocess=self.preprocess, device=self.device,
+            split=split, step=self.step, conditions={"data": opened.address, "model": self.name},
+        )  # fmt: skip
+
+
+def open_run(folder: str | Path, *, device: torch.device | str | None = None) -> Opened:
+    """The best model of a run, or one written by `ninefold convert`.
+
+    Args:
+        folder: The run's folder, or a `model.safetensors`.
+        device: Where it computes; without it CUDA, MPS or the CPU.
+
+    Raises:
+        Refused: no run there, or one that has not come to its first validation yet.
+    """
+    path = Path(folder)
+    file = path / MODEL if path.is_dir() else path
+    if not file.is_file():
+        if (path / RUN).is_file():
+            raise Refused(f"{folder}: the run has no {MODEL} yet; go on with it by --resume")
+        known = [p.parent.name for p in path.parent.glob(f"*/{MODEL}")]
+        raise Refused(
+            f"{folder}: no run is there, as it holds no {MODEL}{nearest(path.name, known)}"
+        )
+    weights = read_weights(file)
+    told = weights.metadata
+    lacking = [k for k in ("preset", "model_options", "classes", "preprocess") if k not in told]
+    if lacking:
+        raise Refused(f"{file}: does not say its {', '.join(lacking)}; name the model beside it")
+    model = create_model(told["preset"], **json.loads(told["model_options"]))
+    try:
+        model.load_state_dict(weights.tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise Refused(
+            f"{file}: does not fit {told['preset']} as it is built here: {reason}"
+        ) from None
+    return _ready(
+        told["preset"],
+        model,
+        classes=tuple(json.loads(told["classes"])),
+        preprocess=Preprocess.parse(json.loads(told["preprocess"]), where=str(file)),
+        told=told,
+        source=str(folder),
+        device=device,
+    )
+
+
+def open_model(
+    name: str, weights: str | Path, *, device: torch.device | str | None = None, **options: Any
+) -> Opened:
+    """A model by name with weights: our own, or published ones.
+
+    Args:
+        weights: A file, `hf://org/repo/file`, or `pretrained`. Classes and preprocessing come from
+            the file where it has them; else the names that a head of its size has, and the
+            preset's own preprocessing.
+        options: As for `create_model`.
+
+    Raises:
+        Refused: no such model or file, or they do not fit each other.
+    """
+    preset = preset_of(name)
+    source = preset.weights if weights == "pretrained" else weights
+    if not source:
+        raise Refused(f"{name}: no published weights are known; give a file")
+    file = read_weights(source)
+    told = file.metadata
+    classes = tuple(json.loads(told["classes"])) if "classes" in told else ()
+    known = json.loads(told["model_options"]) if told.get("preset") == name else {}
+    options = {**known, **options}
+    if classes:
+        options.setdefault("num_classes", len(classes))
+    model = create_model(name, **options)
+    head = getattr(model, "head", None)
+    rows = int(getattr(head, "out_features", options.get("num_classes", preset.num_classes)))
+    classes = classes or labels_for(rows) or tuple(str(i) for i in range(rows))
+    load_weights(model, source)
+    preprocess = preset.preprocess
+    if "preprocess" in told:
+        preprocess = Preprocess.parse(json.loads(told["preprocess"]), where=str(source))
+    elif "image_size" in options:
+        preprocess = preprocess.changed(image_size=options["image_size"])
+    return _ready(
+        name,
+        model,
+        classes=classes,
+        preprocess=preprocess,
+        told=told,
+        source=str(source),
+        device=device,
+    )
+
+
+def _ready(
+    name: str,
+    model: nn.Module,
+    *,
+    classes: tuple[str, ...],
+    preprocess: Preprocess,
+    told: dict[str, str],
+    source: str,
+    device: torch.device | str | None,
+) -> Opened:
+    where = best_device() if device is None else torch.device(device)
+    setattr(model, "classes", classes)  # noqa: B010 - a module's attributes are tensors to pyright
+    return Opened(
+        name=name,
+        model=model.to(where).eval(),
+        classes=classes,
+        preprocess=preprocess,
+        task=make_task(told.get("task", "classification"), classes, Loss()),
+        step=int(told.get("step", "0")),
+        data=told.get("data", ""),
+        source=source,
+    )
+
+
+def _records(images: Any) -> Records:
+    """Paths opened as such, all else held in memory."""
+    items: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
+    if not items:
+        raise Refused("predict: no images were given")
+    if all(isinstance(item, str | Path) for item in items):
+        return open_images(items)
+    names = [str(v) if isinstance(v, str | Path) else f"image {i}" for i, v in enumerate(items)]
+    return Records(files=names, labels=(), load=lambda i: Sample(decode(items[i])))
+
+
+def _choose(data: DataSet, split: str) -> Records:
+    if split in data.splits:
+        return data.splits[split]
+    has = ", ".join(data.splits)
+    raise Refused(
+        f"{data.address}: has no {split} split{nearest(split, data.splits)}; it has {has}"
+    )
+
+
+def _by_name(records: Records, data: DataSet, classes: tuple[str, ...]) -> Records:
+    """The records with the ids that the model has for the classes of these names."""
+    if data.classes == classes:
+        return records
+    unknown = [name for name in data.classes if name not in classes]
+    if unknown:
+        raise Refused(
+            f"{data.address}: has other classes than the model: {_some(data.classes)}, where the "
+            f"model has {_some(classes)}; {_some(unknown)} are unknown to it"
+        )
+    ids = [classes.index(name) for name in data.classes]
+
+    def moved(label: Any) -> Any:
+        return ids[label] if isinstance(label, int) else tuple(ids[one] for one in label)
+
+    def load(i: int) -> Sample:
+        sample = records.load(i)
+        return replace(sample, y=moved(sample.y))
+
+    return replace(records, labels=[moved(label) for label in records.labels], load=load)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:20])
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown

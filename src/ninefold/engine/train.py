@@ -1,0 +1,394 @@
+"""`ninefold.train`: from a run to a trained, evaluated model in a folder."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from ninefold.augment.batch import BatchAugment
+from ninefold.augment.sample import SampleAugment
+from ninefold.core.batch import Batch
+from ninefold.core.errors import Failed, Refused
+from ninefold.core.results import Result, append_line, read_lines
+from ninefold.core.weights import write_weights
+from ninefold.data.loader import evaluation_batches, train_batches
+from ninefold.engine import checkpoint, failure
+from ninefold.engine.build import (
+    Parts,
+    build,
+    check_data_same,
+    data_record,
+    metadata,
+    set_up,
+)  # fmt: skip
+from ninefold.engine.config import Run
+from ninefold.engine.device import agree, describe_device, gather, launch
+from ninefold.engine.evaluate import evaluate, versions
+from ninefold.engine.figures import draw_batch, draw_log, draw_result
+from ninefold.engine.folder import (
+    CHECKPOINTS,
+    HARMLESS,
+    LOG,
+    MODEL,
+    RESULTS,
+    RUN,
+    Lock,
+    check_claim,
+    cut_logs,
+    new_folder,
+)  # fmt: skip
+from ninefold.engine.hooks import Abandoned, FiniteWatch, Logger, Saver, Validator
+from ninefold.engine.loop import Hook, fit, seed_noise
+from ninefold.engine.opened import Opened, open_run
+from ninefold.engine.prepare import Prepare
+from ninefold.engine.progress import Observer, Observers, Plan
+from ninefold.engine.signals import SAVE, Signals
+from ninefold.engine.sinks import sinks
+from ninefold.engine.update import NotFinite, State, descend
+from ninefold.optim.schedule import factor
+from ninefold.report.statistics import summarise
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    run: Run, *, out: str | Path = "", resume: bool = False, observers: Sequence[Observer] = ()
+) -> Opened:
+    """Train, choose the best weights on the validation part, and touch the test part once.
+
+    Args:
+        out: The run's folder; without it `runs/NNNN`, the next free number.
+        resume: Go on with the run in `out`, bit for bit as if it had never stopped; or start there
+            if there is none. `folder.HARMLESS` names what may have changed meanwhile.
+        observers: Who is told of the progress, on rank 0.
+
+    Returns:
+        The best model, as `open_run` gives it.
+
+    Raises:
+        Refused: something does not fit, before any work.
+        Failed: a loss that is not finite, no memory, no disk.
+        Stopped: a signal; all is saved.
+    """
+    if resume and not out:
+        raise Refused("train: resume needs `out`, the folder of the run to go on with")
+    fabric, precision, notes = launch(run.precision)
+    agree(fabric, "configuration", fingerprint(run))
+    if out:
+        check_claim(run, Path(out), resume=resume)
+    parts = build(run, fabric.world_size)
+    parts.notes[:0] = notes
+    folder = _place(fabric, out)
+    with ExitStack() as stack:
+        if fabric.global_rank == 0:
+            stack.enter_context(Lock(folder))
+        training = _Training(run, parts, fabric, precision, folder, observers)
+        training.go()
+        return training.finish()
+
+
+def fingerprint(run: Run) -> str:
+    """A hash of all that decides the weights."""
+    values = run.model_dump(mode="json", exclude=set(HARMLESS))
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _place(fabric: Fabric, out: str | Path) -> Path:
+    """The run's folder, made by rank 0 when all ranks have come this far."""
+    folder = ""
+    gather(None)
+    if fabric.global_rank == 0:
+        path = Path(out) if out else new_folder()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refused(f"{path}: cannot be made: {error}") from None
+        folder = str(path)
+    return Path(gather(folder)[0])
+
+
+class _Training:
+    """One run on its way: what `fit` is given, and what happens before and after it."""
+
+    def __init__(
+        self,
+        run: Run,
+        parts: Parts,
+        fabric: Fabric,
+        precision: str,
+        folder: Path,
+        observers: Iterable[Observer],
+    ) -> None:
+        self.run, self.parts, self.fabric, self.folder = run, parts, fabric, folder
+        self.precision = precision
+        self.first_rank = fabric.global_rank == 0
+        own = [*sinks(folder), *observers] if self.first_rank else []
+        self.observer = Observers(own)
+        self.signals = Signals()
+        self.record = {
+            "run": fingerprint(run),
+            "data": data_record(parts.data),
+            "made_by": {**versions(), "precision": precision, "device": describe_device(fabric)},
+        }
+        self.state = set_up(run, parts, fabric)
+        self.micro = run.batch_size // (fabric.world_size * run.accumulate)
+
+    def go(self) -> None:
+        """Everything up to the last step."""
+        if self.first_rank:
+            checkpoint.clean(self.folder / CHECKPOINTS)
+            self.check_room()
+        self.restore()
+        if self.first_rank:
+            self.run.write(self.folder / RUN)
+            cut_logs(self.folder, self.state.step, final=self.state.step == self.parts.stop)
+        self.fabric.barrier()
+        self.observer.started(self.plan())
+        hooks, validator = self.hooks()
+        advice = failure.memory_advice(self.run.batch_size, self.run.accumulate)
+        try:
+            with (
+                self.signals,
+                failure.memory_told(self.fabric.device, step=self.where, advice=advice),
+            ):
+                self.catch_up(validator)
+                fit(
+                    self.fabric,
+                    self.state,
+                    seed=self.run.seed,
+                    stop=self.parts.stop,
+                    batches=self.batches,
+                    prepare=self.prepare(),
+                    schedule=self.schedule,
+                    update=partial(
+                        descend, accumulate=self.run.accumulate, clip_norm=self.run.clip_norm
+                    ),
+                    after_step=hooks,
+                )
+        except NotFinite as error:
+            raise self.explained(error) from None
+        except Refused as error:  # a file that cannot be decoded, found on the way
+            raise Failed(f"{self.where()}: {error}") from None
+        except BaseException:
+            self.observer.finished([])
+            raise
+
+    # What `fit` is given
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        run = self.run
+        source = train_batches(
+            self.parts.data.splits["train"],
+            transform=SampleAugment(run.augment, run.preprocess),
+            batch_size=run.batch_size,
+            seed=run.seed,
+            start_step=start,
+            workers=run.workers,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+            image_size=run.preprocess.image_size,
+        )
+        for step, batch in enumerate(source, start):
+            if step == 0 and self.first_rank:
+                seed_noise(run.seed, 0, 0, self.fabric.device)
+                draw_batch(self.folder, self.prepare()(batch), run.preprocess, self.parts.data)
+            yield batch
+
+    def prepare(self) -> Prepare:
+        augment = BatchAugment(self.run.augment, len(self.parts.data.classes))
+        return Prepare(self.run.preprocess, self.fabric.device, augment)
+
+    def schedule(self, state: State) -> None:
+        rate = self.run.optim.lr * factor(self.run.schedule, state.step / self.parts.stop)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+
+    def hooks(self) -> tuple[list[Hook], Validator]:
+        run, stop = self.run, self.parts.stop
+        epoch = max(1, round(self.parts.epoch))
+        watch = FiniteWatch(self.fabric.device)
+        logger = Logger(
+            self.fabric, self.observer, every=min(50, max(1, epoch // 10)),
+            epoch=self.parts.epoch, batch_size=run.batch_size,
+        )  # fmt: skip
+        validator = Validator(
+            every=run.evaluate_every or epoch, stop=stop, metric=self.parts.task.best,
+            validate=self.validate, keep=self.keep_best,
+            watch=watch, logger=logger, observer=self.observer,
+        )  # fmt: skip
+        saver = Saver(
+            fabric=self.fabric, folder=self.folder / CHECKPOINTS,
+            every=run.checkpoint_every or epoch, stop=stop, keep=run.keep, record=self.record,
+            signals=self.signals, watch=watch, logger=logger, observer=self.observer,
+        )  # fmt: skip
+        return [watch, logger, validator, saver], validator
+
+    def validate(self, state: State) -> Result:
+        return self.evaluated(self.averaged(state), "val", state.step, self.heeding_signals)
+
+    # Before and after
+
+    def check_room(self) -> None:
+        weights = checkpoint.size_of(self.state.objective.state_dict())
+        one = weights * (4 if self.run.ema else 3)  # with Adam's two moments
+        checkpoint.check_room(self.folder / CHECKPOINTS, one, self.run.keep + 1)
+
+    def restore(self) -> None:
+        path = checkpoint.newest(self.folder / CHECKPOINTS) if self.first_rank else None
+        path = gather(path)[0]
+        if path is None:
+            return
+        content = checkpoint.load(path)
+        record = content["record"]
+        check_data_same(record["data"], self.parts.data)
+        checkpoint.unpack(content, self.state)
+        changed = [
+            f"{name} was {old}, now {self.record['made_by'].get(name)}"
+            for name, old in record["made_by"].items()
+            if old != self.record["made_by"].get(name)
+        ]
+        if changed:
+            log.warning("going on, but not bit for bit: %s", "; ".join(changed))
+        self.parts.notes.append(f"goes on after {path.name}")
+
+    def plan(self) -> Plan:
+        parts, run = self.parts, self.run
+        return Plan(
+            folder=self.folder, model=run.model,
+            parameters=sum(p.numel() for p in parts.model.parameters() if p.requires_grad),
+            images={split: len(records) for split, records in parts.data.splits.items()},
+            classes=parts.data.classes, first=self.state.step, stop=parts.stop,
+            steps_per_epoch=parts.epoch, batch_size=run.batch_size,
+            device=describe_device(self.fabric), precision=self.precision, best=parts.task.best,
+            notes=tuple(parts.notes),
+        )  # fmt: skip
+
+    def catch_up(self, validator: Validator) -> None:
+        """Make up for a validation that a signal cut short before the run was saved."""
+        step = self.state.step
+        lines = read_lines(self.folder / RESULTS) if step and validator.due(step) else []
+        seen = any(line["split"] == "val" and line["step"] == step for line in lines)
+        if step and validator.due(step) and not gather(seen)[0]:
+            validator.judge(self.state)
+
+    def averaged(self, state: State) -> torch.nn.Module:
+        return state.ema.module if state.ema is not None else state.model  # type: ignore[return-value]
+
+    def keep_best(self, state: State) -> None:
+        if self.first_rank:
+            told = metadata(self.run, self.parts, state.step)
+            write_weights(self.folder / MODEL, self.averaged(state).state_dict(), told)
+
+    def heeding_signals(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if self.signals.asked > SAVE and self.fabric.world_size == 1:
+                raise Abandoned
+            yield batch
+
+    def evaluated(self, model: torch.nn.Module, split: str, step: int, heed: Any = iter) -> Result:
+        run = self.run
+        batches = evaluation_batches(
+            self.parts.data.splits[split], preprocess=run.preprocess, batch_size=self.micro,
+            workers=run.workers, rank=self.fabric.global_rank, world=self.fabric.world_size,
+        )  # fmt: skip
+        return evaluate(
+            model, self.parts.task, heed(batches), preprocess=run.preprocess,
+            device=self.fabric.device, split=split, step=step,
+            conditions={"data": run.data, "seed": run.seed},
+        )  # fmt: skip
+
+    def where(self) -> str:
+        return failure.describe_state(self.state)
+
+    def explained(self, error: NotFinite) -> Failed:
+        """What was not finite, where it began, in which files."""
+        objective: Any = self.state.objective
+        rates = failure.describe_state(self.state).partition(" ")[2].partition(" ")[2]
+        newest = checkpoint.newest(self.folder / CHECKPOINTS)
+        if not all(bool(torch.isfinite(p).all()) for p in objective.parameters()) and newest:
+            objective.load_state_dict(checkpoint.load(newest)["objective"])
+        with self.fabric.autocast():
+            found = failure.first_bad(objective.module, error.batch)
+        files = failure.batch_files(error.batch, self.parts.data.splits["train"].files)
+        said = f"{failure.told(error.logs)} at step {error.step} {rates}; {found}"
+        if self.first_rank:
+            append_line(self.folder / LOG, {"step": error.step, "failed": said, "files": files})
+        more = f" and {len(files) - 4} more, see {LOG}" if len(files) > 4 else ""
+        rank = f"rank {self.fabric.global_rank}: " if self.fabric.world_size > 1 else ""
+        return Failed(
+            f"train: {rank}{said}; batch of {', '.join(files[:4])}{more}; newest checkpoint: "
+            f"{newest.name if newest else 'none'}"
+        )
+
+    def finish(self) -> Opened:
+        """The best weights on the test part, the figures, the last word."""
+        if self.state.best == float("-inf"):
+            raise Failed(f"train: no validation gave a finite {self.parts.task.best}")
+        self.fabric.barrier()
+        opened = open_run(self.folder, device=self.fabric.device)
+        split = "test" if "test" in self.parts.data.splits else "val"
+        lines = read_lines(self.folder / RESULTS)
+        done = any(line["split"] == "test" for line in lines)
+        judged = [result_of(line) for line in lines if line["split"] == "val"]
+        results = [max(judged, key=lambda r: r.metrics.get(self.parts.task.best, -1.0))]
+        if not gather(done)[0]:
+            result = self.evaluated(opened.model, split, opened.step)
+            if split == "test":
+                self.observer.evaluated(result, True)
+                results.append(result)
+            if self.first_rank:
+                draw_result(self.folder, result, self.parts.data)
+        else:
+            results += [result_of(line) for line in lines if line["split"] == "test"]
+        if self.first_rank:
+            draw_log(self.folder)
+        self.observer.finished(results)
+        return opened
+
+
+def result_of(line: dict[str, Any]) -> Result:
+    """A line of `results.jsonl` as a result again."""
+    numbers = {k: v for k, v in line.items() if isinstance(v, float) and k not in ("split", "step")}
+    others = {k: v for k, v in line.items() if k not in numbers and k not in ("split", "step")}
+    return Result(line["split"], line["step"], numbers, others)
+
+
+def train_seeds(
+    run: Run, seeds: Iterable[int], out: str | Path, *, observers: Sequence[Observer] = ()
+) -> dict[str, Any]:
+    """Train once a seed in `out/seed_K`, resumable, and sum up in `out/summary.json`.
+
+    Returns:
+        By split and metric: `mean`, `spread` (standard deviation), `low` and `high` (95 % t
+        interval of the mean; of a single seed infinite, null in the file) and `values` by seed.
+    """
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for seed in seeds:
+        folder = Path(out) / f"seed_{seed}"
+        train(run.changed(seed=seed), out=folder, resume=True, observers=observers)
+        for line in read_lines(folder / RESULTS):
+            result = result_of(line)
+            for name, value in result.metrics.items():
+                found.setdefault(result.split, {}).setdefault(name, {})[seed] = value
+    summary = {
+        split: {name: _summed(values) for name, values in metrics.items()}
+        for split, metrics in found.items()
+    }
+    aside = Path(out) / ".summary.json.tmp"
+    aside.unlink(missing_ok=True)
+    append_line(aside, summary)
+    aside.replace(Path(out) / "summary.json")
+    return summary
+
+
+def _summed(values: dict[int, float]) -> dict[str, Any]:
+    told = summarise(list(values.values()))
+    ends = {"low": told.low, "high": told.high}
+    return {"mean": told.mean, "spread": told.spread, **ends, "values": values}
