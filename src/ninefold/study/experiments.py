@@ -35,10 +35,11 @@ def swin_shift(scale: Scale) -> Plan:
     """Shifted windows against none: one Swin, its shift on or off, equal in size and cost.
 
     The shift can matter only where a map has several windows, and the less, the sooner a window
-    covers the whole map. So the smaller scales keep Swin-T's geometry from its second stage on (at
-    224 pixels 4 x 4, 2 x 2 and 1 window): 64 pixels in patches of 4 give maps of 16, 8 and 4 under
-    windows of 4, and the outline that is to be told is wider than a window in the first two
-    stages. Nothing else passes a window's border there but the merging of patches.
+    covers the whole map. So the laptop scale keeps Swin-T's geometry from its second stage on (2, 6
+    and 2 blocks on 4 x 4, 2 x 2 and 1 window): 64 pixels in patches of 4 give maps of 16, 8 and 4
+    tokens a side under windows of 4, and the outline that is to be told is wider than a window of
+    the first stage and, mostly, cut by those of the second. Without shift nothing passes a
+    window's border there. The scale for a GPU keeps all four stages.
     """
     if scale == "gpu":
         run = _swin(
@@ -63,8 +64,8 @@ def swin_shift(scale: Scale) -> Plan:
                 "patch_size=4",
                 "window_size=4",
                 "embed_dim=24",
-                "depths=[2,4,2]",
-                "num_heads=[2,4,8]",
+                "depths=[2,6,2]",
+                "num_heads=[1,2,4]",
             ),
             epochs=10,
         )

@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -20,6 +21,7 @@ from ninefold import __version__
 from ninefold.core.errors import Failed, Refused
 from ninefold.core.results import append_line, read_lines
 from ninefold.engine.config import Run
+from ninefold.engine.progress import Observer
 from ninefold.engine.train import train
 from ninefold.report.claim_chart import claim_chart
 from ninefold.report.claims import Claim, claim_named, papers
@@ -37,6 +39,7 @@ def reproduce(
     out: str | Path = "",
     seeds: int | None = None,
     data: str = "",
+    observers: Sequence[Observer] = (),
 ) -> Measurement:
     """Run a claim's experiment and write `<paper>-<claim>-<scale>.json` and `.png` into `out`.
 
@@ -47,6 +50,7 @@ def reproduce(
             Runs that stand there already are not repeated, so that more seeds can be added.
         seeds: Pairs of runs; the experiment's own number where none is given.
         data: Other data for the same models, as `Run.data` takes them.
+        observers: Who is told of each run's progress.
 
     Raises:
         Refused: no such claim; none that is measured yet; a folder with runs of another plan.
@@ -61,7 +65,7 @@ def reproduce(
     _claim_folder(folder, plan)
     for seed in range(count):
         for arm, run in (("subject", plan.subject), ("against", plan.against)):
-            _measure(folder, arm, run.changed(seed=seed), claim.metric)
+            _measure(folder, arm, run.changed(seed=seed), claim.metric, observers)
     command = f"ninefold reproduce {claim_id} --scale {scale}"
     command += f" --seeds {seeds}" if seeds is not None else ""
     command += f" --data {data}" if data else ""
@@ -108,7 +112,7 @@ def _claim_folder(folder: Path, plan: Plan) -> None:
         )
 
 
-def _measure(folder: Path, arm: str, run: Run, metric: str) -> None:
+def _measure(folder: Path, arm: str, run: Run, metric: str, observers: Sequence[Observer]) -> None:
     """Train one run, or go on with it, and note its metric on the test part; once."""
     done = {(line["arm"], line["seed"]) for line in read_lines(folder / "runs.jsonl")}
     if (arm, run.seed) in done:
@@ -116,7 +120,7 @@ def _measure(folder: Path, arm: str, run: Run, metric: str) -> None:
     place = folder / f"seed{run.seed}-{arm}"
     log.info("reproduce: seed %d, %s, in %s", run.seed, arm, place)
     start = time.perf_counter()
-    train(run, out=place, resume=True)
+    train(run, out=place, resume=True, observers=observers)
     lines = [line for line in read_lines(place / "results.jsonl") if line["split"] == "test"]
     if not lines or lines[0].get(metric) is None:
         raise Failed(f"{place}: the run ended without {metric} on a test split")
