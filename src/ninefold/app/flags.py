@@ -36,7 +36,8 @@ class Field:
 def _fields(config: type[BaseModel], path: tuple[str, ...] = ()) -> dict[str, Field]:
     found: dict[str, Field] = {}
     for name, info in config.model_fields.items():
-        parts = [t for t in (info.annotation, *get_args(info.annotation)) if _is_config(t)]
+        choices: tuple[Any, ...] = (info.annotation, *get_args(info.annotation))
+        parts = [t for t in choices if isinstance(t, type) and issubclass(t, BaseModel)]
         for part in parts:
             for flag, field in _fields(part, (*path, name)).items():
                 if not (info.discriminator and field.path[-1] == info.discriminator):
@@ -50,10 +51,6 @@ def _fields(config: type[BaseModel], path: tuple[str, ...] = ()) -> dict[str, Fi
 def _field(info: FieldInfo, path: tuple[str, ...]) -> Field:
     what = " ".join((info.description or "").split())
     return Field(path, get_origin(info.annotation) is tuple, info.annotation is bool, what)
-
-
-def _is_config(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _unnamed() -> dict[str, Field]:
@@ -88,7 +85,7 @@ def split(words: list[str]) -> tuple[list[str], dict[str, list[str]]]:
         elif flag not in FIELDS:
             rest.append(words[at - 1])
         elif equals:
-            found[flag] = value.split(",") if FIELDS[flag].many else [value]
+            found[flag] = [v for v in value.split(",") if v] if FIELDS[flag].many else [value]
         elif FIELDS[flag].switch:
             found[flag] = ["true"]
         else:

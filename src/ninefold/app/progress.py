@@ -22,17 +22,21 @@ class Progress:
         """The run's."""
         self.results: list[Result] = []
         """The last results of each split, once the training is finished."""
-        self._bar = Bar(
+        self._console = Console(stderr=True)
+        self._bar = self._new_bar()
+        self._steps_per_epoch = 1.0
+
+    def _new_bar(self) -> Bar:
+        bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[told]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=self._console,
         )
-        self._terminal = self._bar.console.is_terminal
-        self._at = self._bar.add_task("", total=None, told="")
-        self._steps_per_epoch = 1.0
+        self._task = bar.add_task("", total=None, told="")
+        return bar
 
     def __enter__(self) -> Self:
         return self
@@ -56,18 +60,19 @@ class Progress:
             f"classes; images: {images}; steps {plan.first:,} to {plan.stop:,} of "
             f"{plan.batch_size} images on {plan.device} ({plan.precision})"
         )
+        self._bar = self._new_bar()
         self._bar.update(
-            self._at, description=plan.folder.name, total=plan.stop, completed=plan.first
+            self._task, description=plan.folder.name, total=plan.stop, completed=plan.first
         )
-        if self._terminal:
+        if self._console.is_terminal:
             self._bar.start()
 
     def stepped(self, step: int) -> None:
-        if self._terminal:
-            self._bar.update(self._at, completed=step)
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=step)
 
     def logged(self, record: dict[str, Any]) -> None:
-        self._bar.update(self._at, told=_told(record))
+        self._bar.update(self._task, told=_told(record))
 
     def evaluated(self, result: Result, best: bool) -> None:
         epoch = result.step / self._steps_per_epoch
@@ -87,8 +92,8 @@ class Progress:
 
 def _told(record: dict[str, Any]) -> str:
     parts = [f"loss {record['loss']:.3f}"]
-    if "accuracy" in record:
-        parts.append(f"accuracy {100 * record['accuracy']:.1f} %")
+    if "top1" in record:
+        parts.append(f"accuracy {100 * record['top1']:.1f} %")
     parts.append(f"{record['images_per_second']:,.0f} images/s")
     if record.get("memory"):
         parts.append(f"{record['memory'] / 2**30:.1f} GiB")

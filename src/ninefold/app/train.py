@@ -1,6 +1,5 @@
 """`ninefold train`: from flags to a run, to its folder, to a word on what came out."""
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,10 @@ from ninefold.app import printing
 from ninefold.app.flags import change
 from ninefold.app.progress import Progress
 from ninefold.core.errors import Refused
-from ninefold.core.results import Result, append_line
 from ninefold.engine.config import Run
-from ninefold.engine.folder import new_folder
+from ninefold.engine.folder import FIGURES, MODEL, RUN, new_folder
 from ninefold.recipes import find_recipe
 from ninefold.recipes.parts import finish
-from ninefold.report.statistics import summarise
 
 NOT_OF_THE_RUN = ("recipe", "fields", "out", "resume", "seeds")
 
@@ -27,15 +24,8 @@ def train(given: Namespace) -> int:
         raise Refused(f"--seeds {given.seeds}: one at the least")
     run = choose_run(given)
     if given.seeds is None:
-        _report(_train(run, given.out, resume=given.resume))
-        return 0
-    out = Path(given.out) if given.out else new_folder()
-    results = [
-        _train(run.changed(seed=seed), out / f"seed_{seed}", resume=given.resume).results
-        for seed in range(run.seed, run.seed + given.seeds)
-    ]
-    _report_seeds(out, results)
-    return 0
+        return _train(run, given.out, resume=given.resume)
+    return _train_seeds(run, given.seeds, given.out, resume=given.resume)
 
 
 def choose_run(given: Namespace) -> Run:
@@ -59,36 +49,42 @@ def choose_run(given: Namespace) -> Run:
     return change(run, given.fields)
 
 
-def _train(run: Run, out: str | Path, *, resume: bool) -> Progress:
-    from ninefold.engine.train import train as train_run  # torch, once the run is known to be sound
+def _train(run: Run, out: str, *, resume: bool) -> int:
+    """Train; then the last figures, and which files to open."""
+    from ninefold.engine.train import train  # torch, once the run is known to be sound
 
     with Progress() as progress:
-        train_run(run, out=out, resume=resume, observers=(progress,))
-    return progress
-
-
-def _report(done: Progress) -> None:
-    """The last figures, and which files to open."""
-    out = done.folder
-    for result in done.results:
+        train(run, out=out, resume=resume, observers=(progress,))
+    for result in progress.results:
         print(f"{result.split}: {printing.metrics(result.metrics)}")
-    files = [*sorted((out / "figures").glob("*.png")), out / "model.safetensors"]
+    folder = progress.folder
+    files = [*sorted((folder / FIGURES).glob("*.png")), folder / MODEL]
     print("to open:", *(f"  {file}" for file in files if file.exists()), sep="\n")
-    print(f"to use:\n  ninefold predict {out} FILE...")
+    print(f"to use:\n  ninefold predict {folder} FILE...")
+    return 0
 
 
-def _report_seeds(out: Path, runs: list[list[Result]]) -> None:
-    """Mean, spread and interval of each metric, a line a split; kept in the folder's results."""
-    for split in dict.fromkeys(result.split for results in runs for result in results):
-        found = [result for results in runs for result in results if result.split == split]
-        line: dict[str, Any] = {"split": split, "seeds": len(found)}
-        for name in found[0].metrics:
-            summary = summarise([result.metrics[name] for result in found])
-            line |= {name: summary.mean, f"{name}_spread": summary.spread}
-            line |= {f"{name}_low": summary.low, f"{name}_high": summary.high}
-            told = [printing.metric(name, v) for v in (summary.mean, summary.spread)]
-            ends = [printing.metric(name, v) for v in (summary.low, summary.high)]
-            interval = f", 95 % interval {ends[0]} to {ends[1]}" if len(found) > 1 else ""
-            print(f"{split}: {name} {told[0]}, spread {told[1]}{interval}, {len(found)} seeds")
-        append_line(out / "results.jsonl", line)
-    sys.stdout.flush()
+def _train_seeds(run: Run, count: int, out: str, *, resume: bool) -> int:
+    """Train once a seed; then mean, spread and interval of every metric."""
+    from ninefold.engine.train import train_seeds
+
+    begun = list(Path(out).glob(f"seed_*/{RUN}")) if out else []
+    if begun and not resume:
+        raise Refused(f"{out}: holds runs already; go on by --resume, or choose another --out")
+    folder = Path(out) if out else new_folder()
+    print(folder, flush=True)
+    with Progress() as progress:
+        seeds = range(run.seed, run.seed + count)
+        summary = train_seeds(run, seeds, folder, observers=(progress,))
+    for split, metrics in summary.items():
+        rows = [(name, *_summed(name, told)) for name, told in metrics.items()]
+        print(printing.table((split, "mean", "spread", "95 % interval", "seeds"), rows))
+    return 0
+
+
+def _summed(name: str, told: dict[str, Any]) -> tuple[str, str, str, str]:
+    mean, spread, low, high = (
+        printing.metric(name, told[key]) for key in ("mean", "spread", "low", "high")
+    )
+    seeds = len(told["values"])
+    return mean, spread, f"{low} to {high}" if seeds > 1 else "-", str(seeds)

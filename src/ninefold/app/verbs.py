@@ -62,6 +62,7 @@ def _model(parser: ArgumentParser) -> None:
 def _eval(parser: ArgumentParser) -> None:
     _model(parser)
     parser.add_argument("--data", default="", help="without it, the run's own")
+    parser.add_argument("--split", default="test", choices=("train", "val", "test"))
 
 
 def _predict(parser: ArgumentParser) -> None:

@@ -1,0 +1,127 @@
+"""`ninefold eval` and `ninefold predict`: a run, or a model with weights, put to use."""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from ninefold.app import printing
+from ninefold.app.pictures import save_picture
+from ninefold.core.errors import Refused
+from ninefold.core.results import append_line
+from ninefold.data.open import open_images
+from ninefold.engine.folder import RESULTS
+from ninefold.engine.opened import Opened, Prediction, open_model, open_run
+from ninefold.models.presets import PRESETS
+
+
+def evaluate(given: Namespace) -> int:
+    """Print a split's metrics; a run keeps them among its results."""
+    opened = _open(given)
+    data = given.data or opened.data
+    if not data:
+        raise Refused(f"{given.run}: no data given; --data PATH names what to measure it on")
+    result = opened.evaluate(data, split=given.split, batch_size=given.batch_size)
+    rows = [(name, printing.metric(name, value)) for name, value in result.metrics.items()]
+    print(printing.table((given.split, data), rows))
+    if Path(given.run).is_dir():
+        append_line(Path(given.run) / RESULTS, result.line())
+    return 0
+
+
+def predict(given: Namespace) -> int:
+    """A JSON line an image; 1 if a file could not be read, which stops none of the others."""
+    if given.batch_size < 1:
+        raise Refused(f"--batch-size {given.batch_size}: one at the least")
+    files = _Files(given.files)
+    opened = _open(given)
+    out = Path(given.out) if given.out else None
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
+    for names, images in files.parts(given.batch_size):
+        said = opened.predict(images, top=given.top, batch_size=given.batch_size)
+        for name, image, one in zip(names, images, said, strict=True):
+            prediction = replace(one, file=name)
+            print(json.dumps(_record(prediction), ensure_ascii=False))
+            if out is not None:
+                save_picture(image, prediction, out / _free(Path(name).stem, taken))
+        sys.stdout.flush()
+    return 1 if files.bad else 0
+
+
+class _Files:
+    """The images below some paths; those that cannot be read are named on stderr.
+
+    Raises:
+        Refused: not one of the paths can be opened.
+    """
+
+    def __init__(self, paths: list[str]) -> None:
+        self.bad = 0
+        self._opened = []
+        first: Refused | None = None
+        for path in paths:
+            try:
+                self._opened.append(open_images([path]))
+            except Refused as error:
+                first = first or error
+                if len(paths) > 1:
+                    self._name(error)
+        if first is not None and not self._opened:
+            raise first
+
+    def parts(self, count: int) -> Iterator[tuple[list[str], list[torch.Tensor]]]:
+        """Names and decoded images, `count` at a time."""
+        names: list[str] = []
+        images: list[torch.Tensor] = []
+        for records in self._opened:
+            for i, name in enumerate(records.files):
+                try:
+                    image = records.load(i).x
+                except Refused as error:
+                    self._name(error)
+                    continue
+                assert isinstance(image, torch.Tensor)
+                names.append(name)
+                images.append(image)
+                if len(names) == count:
+                    yield names, images
+                    names, images = [], []
+        if names:
+            yield names, images
+
+    def _name(self, error: Refused) -> None:
+        self.bad += 1
+        print(f"ninefold predict: {error}", file=sys.stderr)
+
+
+def _open(given: Namespace) -> Opened:
+    if given.weights:
+        return open_model(given.run, given.weights)
+    if given.run in PRESETS and not Path(given.run).exists():
+        raise Refused(
+            f"{given.run} is a model and has no weights yet; name them with --weights FILE, or "
+            "--weights pretrained"
+        )
+    return open_run(given.run)
+
+
+def _record(prediction: Prediction) -> dict[str, object]:
+    """The keys of DESIGN section 2; boxes and masks where there are some."""
+    record = asdict(prediction)
+    return {k: v for k, v in record.items() if k not in ("boxes", "masks") or v}
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    """A file name that no other image of this command has."""
+    name, count = stem, 1
+    while name in taken:
+        count += 1
+        name = f"{stem}_{count}"
+    taken.add(name)
+    return f"{name}.png"
