@@ -1,0 +1,179 @@
+"""Training batches on the device: random erasing, then Mixup or CutMix, then the user's own.
+
+Source: Random erasing, Zhong et al. 2020, arXiv 1708.04896; Mixup, Zhang et al. 2018, arXiv
+    1710.09412; CutMix, Yun et al. 2019, arXiv 1905.04899; chances and rules of timm's
+    `RandomErasing` and of its `Mixup` in batch mode, with which Swin was trained.
+Shapes: b images, c channels, h rows, w columns, k classes.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.distributions import Beta
+from torch.nn import functional as F
+
+from ninefold.augment.config import Augment
+from ninefold.core.batch import Batch
+from ninefold.core.errors import Failed, Refused
+from ninefold.core.objects import find
+
+ERASED_AREA = (0.02, 1 / 3)
+"""Least and largest share of an image that is erased."""
+ERASED_ASPECT = (0.3, 1 / 0.3)
+"""Least and largest height over width of an erased rectangle, drawn log-uniformly."""
+_TRIES = 10
+
+Box = tuple[int, int, int, int]
+"""First row, end row, first column, end column."""
+
+
+class BatchAugment:
+    """What training does to a batch of normalised images.
+
+    Numbers are drawn from torch's global generators, which the loop seeds by the step: shapes and
+    weights on the CPU, so that nothing waits for the device, and noise where the images are.
+
+    Args:
+        augment: Its erasing, mixing and `custom` count here.
+        num_classes: Classes of the targets that mixing makes of class ids.
+
+    Raises:
+        Refused: a custom augmentation that cannot be found or called.
+    """
+
+    def __init__(self, augment: Augment, num_classes: int) -> None:
+        self._augment, self._num_classes = augment, num_classes
+        self._custom = _custom(augment.custom)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The changed batch. Mixed targets are `(b, k)`; images are erased in place."""
+        if self._augment.erase:
+            erase(_images(batch), self._augment)
+        if self._augment.mixup or self._augment.cutmix:
+            batch = self._mix(batch)
+        if self._custom is not None:
+            batch = self._custom(batch)
+            if not isinstance(batch, Batch):
+                name, kind = self._augment.custom, type(batch).__name__
+                raise Failed(f"{name}: gave a {kind}; an augmentation gives the batch back")
+        return batch
+
+    def _mix(self, batch: Batch) -> Batch:
+        augment, images = self._augment, _images(batch)
+        chance, coin, down, right = torch.rand(4, dtype=torch.float64).tolist()
+        if chance >= augment.mix_probability:
+            return batch
+        cut = augment.cutmix > 0 and (augment.mixup == 0 or coin < augment.cutmix_share)
+        alpha = augment.cutmix if cut else augment.mixup
+        weight = float(Beta(torch.tensor(alpha), torch.tensor(alpha)).sample())
+        if cut:
+            box = cutmix_box(images.shape[2], images.shape[3], weight, down, right)
+            images, weight = cutmix(images, box)
+        else:
+            images = mixup(images, weight)
+        assert isinstance(batch.y, Tensor)
+        return replace(batch, x=images, y=mixed_target(batch.y, weight, self._num_classes))
+
+
+def mixup(images: Float[Tensor, "b c h w"], weight: float) -> Float[Tensor, "b c h w"]:
+    """Each image, by `weight`, over the image at its place in the reversed batch."""
+    return images * weight + images.flip(0) * (1.0 - weight)
+
+
+def cutmix_box(height: int, width: int, weight: float, down: float, right: float) -> Box:
+    """The rectangle that covers a share of `1 - weight` where the border does not cut it.
+
+    Args:
+        weight: Share of the image that stays.
+        down: Where its centre lies, from 0 (first row) to 1 (excluded: past the last).
+        right: Likewise among the columns.
+    """
+    side = math.sqrt(1.0 - weight)
+    rows, columns = int(height * side), int(width * side)
+    y, x = int(down * height), int(right * width)
+    return (
+        max(y - rows // 2, 0),
+        min(y + (rows + 1) // 2, height),
+        max(x - columns // 2, 0),
+        min(x + (columns + 1) // 2, width),
+    )
+
+
+def cutmix(images: Float[Tensor, "b c h w"], box: Box) -> tuple[Float[Tensor, "b c h w"], float]:
+    """Each image with a rectangle of the image at its place in the reversed batch.
+
+    Returns:
+        The images, and the share of pixels that stayed: what the target is weighted with.
+    """
+    top, bottom, left, right = box
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
+    height, width = images.shape[2:]
+    return mixed, 1.0 - (bottom - top) * (right - left) / (height * width)
+
+
+def mixed_target(
+    target: Int[Tensor, " b"] | Float[Tensor, "b k"] | Int[Tensor, "b k"],
+    weight: float,
+    num_classes: int,
+) -> Float[Tensor, "b k"]:
+    """Targets mixed as the images are. Label smoothing is the loss's, and linear: it commutes."""
+    hot = F.one_hot(target, num_classes) if target.ndim == 1 else target
+    return hot * weight + hot.flip(0) * (1.0 - weight)
+
+
+def erase(images: Float[Tensor, "b c h w"], augment: Augment) -> None:
+    """Overwrite rectangles of some images, in place: with normal noise a pixel, or with zeros."""
+    chances = torch.rand(len(images), dtype=torch.float64).tolist()
+    for image, chance in zip(images, chances, strict=True):
+        if chance >= augment.erase:
+            continue
+        for box in erased_boxes(image.shape[1], image.shape[2], augment.erase_count):
+            part = image[:, box[0] : box[1], box[2] : box[3]]
+            if augment.erase_mode == "pixel":
+                part.normal_()
+            else:
+                part.zero_()
+
+
+def erased_boxes(height: int, width: int, most: int) -> list[Box]:
+    """From 1 to `most` rectangles that share the area; one is left out after ten misfits."""
+    count = int(torch.randint(1, most + 1, ())) if most > 1 else 1
+    boxes: list[Box] = []
+    for _ in range(count):
+        for share, log_aspect, down, right in torch.rand(_TRIES, 4, dtype=torch.float64).tolist():
+            area = _between(share, *ERASED_AREA) * height * width / count
+            aspect = math.exp(_between(log_aspect, *map(math.log, ERASED_ASPECT)))
+            rows, columns = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if rows < height and columns < width:
+                top = int(down * (height - rows + 1))
+                left = int(right * (width - columns + 1))
+                boxes.append((top, top + rows, left, left + columns))
+                break
+    return boxes
+
+
+def _custom(name: str) -> Callable[[Batch], Any] | None:
+    if not name:
+        return None
+    found = find(name)
+    if isinstance(found, type):  # a class of augmentations is made without arguments
+        found = found()
+    if not callable(found):
+        raise Refused(f"{name}: a {type(found).__name__}; an augmentation is called as f(batch)")
+    return found
+
+
+def _images(batch: Batch) -> Tensor:
+    assert isinstance(batch.x, Tensor)
+    assert batch.x.is_floating_point()
+    return batch.x
+
+
+def _between(u: float, low: float, high: float) -> float:
+    return low + (high - low) * u
