@@ -53,7 +53,8 @@ def _solarize_add(image: Image.Image, amount: float, canvas: Canvas) -> Image.Im
 
 
 def _posterize(image: Image.Image, bits: float, canvas: Canvas) -> Image.Image:
-    return ImageOps.posterize(image, int(bits))
+    mask = 256 - 2 ** (8 - min(8, max(0, int(bits))))  # Pillow itself refuses 0 bits: black
+    return image.point([v & mask for v in range(256)] * len(image.getbands()))
 
 
 OPERATIONS: dict[str, Apply] = {
