@@ -1,0 +1,52 @@
+"""The kinds of golden files: those that are owed so far, with their tolerances, and those to come.
+
+A kind comes from `LATER` into `OWED` with the work that builds what it records.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from . import swin
+from .files import Golden
+
+Pairs = dict[str, tuple[Tensor, Tensor]]
+"""What was computed here and what the reference gave, by the name of the output in the file."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How files of one kind are checked.
+
+    Args:
+        check: Builds the object through the public interface and returns every output beside the
+            file's; the runner compares them, and refuses a check that leaves an output out.
+        atol: Absolute tolerance; a file's own takes its place.
+        rtol: Tolerance relative to the reference's value, added to it.
+    """
+
+    check: Callable[[Golden], Pairs]
+    atol: float
+    rtol: float
+
+
+OWED: dict[str, Kind] = {
+    # hierarchical-transformers specification, section 4: both 1e-4; the float32 references
+    # themselves are within 8e-6 of their float64 runs.
+    "swin_classifier": Kind(swin.classifier, 1e-4, 1e-4),
+    "swin_dense": Kind(swin.dense, 1e-4, 1e-4),
+    "swin_bias_table_resize": Kind(swin.bias_table_resize, 1e-4, 1e-4),
+    "hierarchical_param_counts": Kind(swin.parameter_counts, 0, 0),
+}
+
+LATER = frozenset({
+    "cascade_inference", "coco_eval", "ddu", "ddu_segmentation", "det_assign", "due", "duq",
+    "dyhead", "efficientnet_timm", "efficientnet_torchvision", "focal", "fpn_roialign",
+    "hybrid", "mbt", "mbt_train_and_mel", "mixer", "paa_a2c_loss", "paa_actor_critic",
+    "paa_apply", "paa_ops", "pyramidnet", "resnet_bit_v2", "resnet_gn_v1", "rmsprop_tf",
+    "sam_trajectory", "seg_metrics", "shake_ops", "shake_shake", "sngp", "soft_nms",
+    "sparse_dii", "spectral_norm", "uncertainty_metrics", "upernet", "video_swin",
+    "video_swin_inflate", "vit", "wide_resnet", "wide_resnet_paa", "yolos", "yolos_resize",
+})  # fmt: skip
+"""Kinds that the specifications describe and nothing here can be compared with yet."""
