@@ -45,6 +45,7 @@ def test_a_head_of_imagenets_size_gets_its_names(tmp_path: Path) -> None:
     assert done.classes == 1000
     metadata = read_weights(tmp_path / "w.safetensors").metadata
     assert tuple(json.loads(metadata["classes"])) == labels("imagenet-1k")
+    assert json.loads(metadata["model_options"]) == {"num_classes": 1000}
 
 
 def test_timms_swin_tiny_is_told_from_the_other_presets_by_its_shapes(tmp_path: Path) -> None:

@@ -62,8 +62,6 @@ def convert(source: str | Path, out: str | Path) -> Converted:
     options = keys.options(tensors)
     preset = _preset(keys.family, tensors, options)
     classes = classes_in(file, options.get("num_classes", 0))
-    if classes:
-        del options["num_classes"]
     metadata = {**file.metadata, "family": keys.family, "layout": layout}
     if preset:
         metadata["preset"] = preset
