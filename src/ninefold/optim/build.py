@@ -1,6 +1,7 @@
 """From a configuration to an optimizer."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,21 +47,27 @@ def _custom(groups: list[dict[str, Any]], optim: Custom) -> Optimizer:
         )
     keywords = {"lr": optim.lr, "weight_decay": optim.weight_decay}
     keywords |= read_options(optim.options, where="optim.options")
-    taken = inspect.signature(factory).parameters
-    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values()):
-        if "weight_decay" not in taken and not optim.weight_decay:
-            del keywords["weight_decay"]
-        for name in keywords:
-            if name not in taken:
-                known = [other for other in list(taken)[1:] if other not in keywords]
-                hint = nearest(name, known) or f"; it takes {', '.join(known) or 'none'}"
-                raise Refused(f"{optim.name}: takes no keyword {name!r}{hint}")
     try:
+        _check_keywords(optim, factory, keywords)
         optimizer = factory(groups, **keywords)
     except (TypeError, ValueError) as error:
-        raise Refused(f"{optim.name}: {error}") from error
+        raise Refused(f"{optim.name}: {' '.join(str(error).split())}") from error
     if not isinstance(optimizer, Optimizer):
         raise Refused(
             f"{optim.name}: made a {type(optimizer).__name__}; a torch.optim.Optimizer is wanted"
         )
     return optimizer
+
+
+def _check_keywords(optim: Custom, factory: Callable[..., Any], keywords: dict[str, Any]) -> None:
+    """Refuse the first keyword that `factory` does not take; a weight decay of 0 is left out."""
+    taken = inspect.signature(factory).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values()):
+        return
+    if "weight_decay" not in taken and not optim.weight_decay:
+        del keywords["weight_decay"]
+    for name in keywords:
+        if name not in taken:
+            known = [other for other in list(taken)[1:] if other not in keywords]
+            hint = nearest(name, known) or f"; it takes {', '.join(known) or 'none'}"
+            raise TypeError(f"takes no keyword {name!r}{hint}")
