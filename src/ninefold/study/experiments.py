@@ -15,8 +15,8 @@ from ninefold.report.measured import Scale
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is run for a claim at one scale.
+class Pair:
+    """Two runs that differ in one thing: what is run for a claim at one scale.
 
     Args:
         subject: The run of the claim's subject; its seed is set later.
@@ -31,7 +31,7 @@ class Plan:
     data: str
 
 
-def swin_shift(scale: Scale) -> Plan:
+def swin_shift(scale: Scale) -> Pair:
     """Shifted windows against none: one Swin, its shift on or off, equal in size and cost.
 
     The shift can matter only where a map has several windows, and the less, the sooner a window
@@ -99,9 +99,9 @@ def _swin(
     )
 
 
-def _on_and_off(run: Run, seeds: int, data: str) -> Plan:
+def _on_and_off(run: Run, seeds: int, data: str) -> Pair:
     options = run.model_options
-    return Plan(
+    return Pair(
         subject=run.changed(model_options=(*options, "shift=true")),
         against=run.changed(model_options=(*options, "shift=false")),
         seeds=seeds,
@@ -109,5 +109,5 @@ def _on_and_off(run: Run, seeds: int, data: str) -> Plan:
     )
 
 
-EXPERIMENTS: dict[str, Callable[[Scale], Plan]] = {"swin_shift": swin_shift}
+EXPERIMENTS: dict[str, Callable[[Scale], Pair]] = {"swin_shift": swin_shift}
 """By the name under which a claim's `experiment` asks for it."""

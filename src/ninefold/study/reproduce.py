@@ -27,7 +27,7 @@ from ninefold.report.claim_chart import claim_chart
 from ninefold.report.claims import Claim, claim_named, papers
 from ninefold.report.measured import CONFIDENCE, Measurement, Scale
 from ninefold.report.statistics import summarise, verdict
-from ninefold.study.experiments import EXPERIMENTS, Plan
+from ninefold.study.experiments import EXPERIMENTS, Pair
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def reproduce(
     return found
 
 
-def _plan(claim: Claim, scale: Scale, data: str) -> Plan:
+def _plan(claim: Claim, scale: Scale, data: str) -> Pair:
     if not claim.experiment:
         measured = [c.id for p in papers().values() for c in p.claims if c.experiment]
         raise Refused(
@@ -89,7 +89,7 @@ def _plan(claim: Claim, scale: Scale, data: str) -> Plan:
     return replace(plan, subject=subject, against=against, data=f"`{data}`")
 
 
-def _claim_folder(folder: Path, plan: Plan) -> None:
+def _claim_folder(folder: Path, plan: Pair) -> None:
     """Note the plan in a new folder; refuse one that holds runs of another."""
     values = {
         "subject": plan.subject.model_dump(mode="json"),
@@ -132,7 +132,7 @@ def _measure(folder: Path, arm: str, run: Run, metric: str, observers: Sequence[
 
 
 def _result(
-    claim: Claim, scale: Scale, plan: Plan, lines: list[dict[str, Any]], count: int, command: str
+    claim: Claim, scale: Scale, plan: Pair, lines: list[dict[str, Any]], count: int, command: str
 ) -> Measurement:
     lines = [line for line in lines if line["seed"] < count]
     value = {(line["arm"], line["seed"]): line[claim.metric] for line in lines}
