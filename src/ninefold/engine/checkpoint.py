@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -66,8 +67,9 @@ def save(folder: Path, state: State, record: dict[str, Any], *, keep: int) -> Pa
             f"{final}: could not be written ({_line(reason)}); a checkpoint needs "
             f"{size_of(content):,} bytes{_free(folder)}; older ones are intact"
         ) from None
-    for old in _by_step(folder)[keep:]:
-        _discard(old)
+    with suppress(OSError):  # what cannot be removed costs room, nothing else
+        for old in _by_step(folder)[keep:]:
+            _discard(old)
     return final
 
 
@@ -143,7 +145,8 @@ def check_room(folder: Path, size: int, count: int) -> None:
             f"{folder}: cannot be written ({_line(error)}); {need}{_free(folder)}"
         ) from None
     finally:
-        trial.unlink(missing_ok=True)
+        with suppress(OSError):
+            trial.unlink()
     if shutil.disk_usage(folder).free < size * count:
         raise Refused(
             f"{folder}: too little room; {need}, and {count} are needed at a time{_free(folder)}"
@@ -172,7 +175,7 @@ class _Hashed:
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.digest, self.size = file, hashlib.sha256(), 0
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         self.digest.update(data)
         self.size += len(data)
         return self._file.write(data)

@@ -65,4 +65,4 @@ def evaluate(
 
 def versions() -> dict[str, str]:
     """Of what a number may depend on."""
-    return {"ninefold": version("ninefold"), "torch": torch.__version__}
+    return {"ninefold": version("ninefold"), "torch": str(torch.__version__)}

@@ -186,6 +186,8 @@ class Saver:
         with self._logger.paused():
             path = self.save(state, needed=last or asked > SAVE)
         if asked > SAVE and not last:
+            if self._signals.stopped is not None:
+                raise self._signals.stopped
             raise Stopped(
                 f"stopped at step {state.step} of {self._stop} and saved as {path}; go on with "
                 "--resume",

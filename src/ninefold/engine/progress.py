@@ -2,7 +2,8 @@
 
 An observer gets plain records and never touches model, optimizer or random numbers. Only rank 0
 has observers. One that fails is told once and dropped; it never stops a training, save by raising
-`core.errors.Stopped` (a sweep that prunes), after which the run is saved and can go on.
+`core.errors.Stopped` (a sweep that prunes): then the run is saved at the next step boundary, as
+after a signal, and can go on.
 """
 
 import logging
@@ -13,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ninefold.core.errors import Stopped
 from ninefold.core.results import Result
+from ninefold.engine.signals import Signals
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +87,8 @@ class Observer(Protocol):
 class Observers:
     """Several observers as one, none of which can stop a training by failing."""
 
-    def __init__(self, observers: Iterable[Observer]) -> None:
-        self._observers = list(observers)
+    def __init__(self, observers: Iterable[Observer], signals: Signals) -> None:
+        self._observers, self._signals = list(observers), signals
 
     def started(self, plan: Plan) -> None:
         self._tell("started", plan)
@@ -110,8 +112,8 @@ class Observers:
         for observer in tuple(self._observers):
             try:
                 getattr(observer, event)(*values)
-            except Stopped:
-                raise
+            except Stopped as stopped:
+                self._signals.stop(stopped)
             except Exception as error:  # whatever a dashboard does wrong, the training goes on
                 self._observers.remove(observer)
                 log.warning(

@@ -9,9 +9,11 @@ from typing import Self
 import torch
 import torch.distributed as dist
 
-SAVE, INTERRUPT, TERMINATE = 1, 2, 3
-"""What was asked for, the stronger the larger."""
-EXIT_CODES = {INTERRUPT: 130, TERMINATE: 143}
+from ninefold.core.errors import Stopped
+
+SAVE, STOP, INTERRUPT, TERMINATE = 1, 2, 3, 4
+"""What was asked for, the stronger the larger; `STOP` comes from an observer."""
+EXIT_CODES = {STOP: 0, INTERRUPT: 130, TERMINATE: 143}
 
 
 class Signals:
@@ -23,6 +25,8 @@ class Signals:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.stopped: Stopped | None = None
+        """What an observer raised to end the run."""
         self._process = os.getpid()
         self._before: dict[int, object] = {}
 
@@ -39,6 +43,11 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._before = {}
+
+    def stop(self, stopped: Stopped) -> None:
+        """End the run at the next step boundary."""
+        self.stopped = self.stopped or stopped
+        self.asked = max(self.asked, STOP)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:

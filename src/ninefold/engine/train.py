@@ -130,8 +130,8 @@ class _Training:
         self.precision = precision
         self.first_rank = fabric.global_rank == 0
         own = [*sinks(folder), *observers] if self.first_rank else []
-        self.observer = Observers(own)
         self.signals = Signals()
+        self.observer = Observers(own, self.signals)
         self.record = {
             "run": fingerprint(run),
             "data": data_record(parts.data),
