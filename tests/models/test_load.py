@@ -13,6 +13,7 @@ from ninefold.core.errors import Refused
 from ninefold.core.labels import labels
 from ninefold.core.weights import write_weights
 from ninefold.layers.position import resize_positions
+from ninefold.models.convert import convert
 from ninefold.models.create import create_model
 from ninefold.models.load import load_weights
 
@@ -275,3 +276,23 @@ def test_a_head_map_that_does_not_fit_is_refused(tmp_path: Path, text: str, what
 def test_pretrained_weights_are_looked_up_on_the_hub_by_the_presets_address() -> None:
     with pytest.raises(Refused, match=r"hf://timm/swin_tiny.*neither in the local cache"):
         create_model("swin_tiny", weights="pretrained", depths=(1, 1, 1, 1))
+
+
+class Trap:
+    """An object whose unpickling leaves a file behind."""
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path("sprung"),)
+
+
+def test_no_door_for_weights_runs_what_a_pickle_holds(tmp_path: Path) -> None:
+    torch.save({"model": shuffled(small()), "extra": Trap()}, tmp_path / "w.pth")
+    doors = [
+        lambda: load_weights(small(), tmp_path / "w.pth", strict=False, reset_head=True),
+        lambda: create_model("swin_atto", weights=tmp_path / "w.pth"),
+        lambda: convert(tmp_path / "w.pth", tmp_path / "w.safetensors"),
+    ]
+    for door in doors:
+        with pytest.raises(Refused, match="nothing in it was run"):
+            door()
+    assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
