@@ -33,3 +33,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` with the known word closest to `word`; nothing where none is close."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def printable(name: object) -> str:
+    """A name as it may stand in a message: on one line, with control characters escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))
