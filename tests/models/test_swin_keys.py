@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ninefold.core.errors import Refused
+from ninefold.core.weights import read_weights
 from ninefold.models.create import create_model
 from ninefold.models.load import load_weights
 
@@ -208,3 +210,40 @@ def test_a_third_of_queries_keys_and_values_that_is_missing_is_named() -> None:
         Refused, match=r"missing \(layers\.0\.blocks\.0\.attn\.qkv\.weight\).*unknown"
     ):
         load_weights(ours(SMALL, 56), state)
+
+
+def test_shapes_that_do_not_fit_each_other_are_refused_in_one_line() -> None:
+    state = transformers_swin(56, **SMALL).state_dict()
+    key = next(key for key in state if key.endswith("blocks.0.attention.k_proj.weight"))
+    state[key] = torch.zeros(3)
+    with pytest.raises(
+        Refused, match="keys are those of swin in transformers, but its shapes"
+    ) as e:
+        load_weights(ours(SMALL, 56), state)
+    assert "\n" not in str(e.value)
+    for key in ("absolute_pos_embed", "layers.0.blocks.0.attn.relative_position_bias_table"):
+        for shape in [(), (0,), (5,), (1, 2, 3, 4, 5), (2, 64, 8), (1, 63, 8), (7, 1)]:
+            model = ours(SMALL, 32, ape=True)
+            strange = model.state_dict() | {key: torch.zeros(shape)}
+            with pytest.raises(Refused, match="1 of another shape"):
+                load_weights(model, strange)
+    with pytest.raises(Refused, match="of another shape"):
+        load_weights(model, model.state_dict() | {"head.weight": torch.zeros(())})
+
+
+def test_the_backbone_of_a_segmenter_of_transformers_gives_the_same_maps(
+    shared_golden: Path,
+) -> None:
+    """A file with the names of version 4, behind `backbone.`, with a norm for each map."""
+    file = read_weights(shared_golden / "upernet_swin.safetensors").tensors
+    weights = {k.removeprefix("weights/"): v for k, v in file.items() if k.startswith("weights/")}
+    model = create_model(
+        "swin", embed_dim=12, depths=(2, 1, 2, 1), num_heads=(1, 2, 3, 6), window_size=4,
+        out_indices=(0, 1, 2, 3),
+    ).eval()  # fmt: skip
+    report = load_weights(model, weights)
+    assert set(report.loaded) == set(model.state_dict())
+    with torch.inference_mode():
+        maps = model.features(file["input"])
+    for i, fmap in enumerate(maps):
+        torch.testing.assert_close(fmap, file[f"feature/{i}"], atol=1e-4, rtol=1e-4)

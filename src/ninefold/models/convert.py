@@ -51,7 +51,7 @@ def convert(source: str | Path, out: str | Path) -> Converted:
         raise Refused(f"{out}: is written as safetensors; name it {Path(out).stem}.safetensors")
     file = read_weights(source)
     for keys in KEYS.values():
-        found = keys.read(file.tensors)
+        found = keys.read(file.tensors, str(source))
         if found:
             break
     else:

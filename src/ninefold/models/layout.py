@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ninefold.core.errors import Refused
+
 Tensors = dict[str, Tensor]
 
 
@@ -56,8 +58,12 @@ class Keys:
     resize: Callable[[str, Tensor, Tensor, nn.Module], Tensor | None]
     options: Callable[[Mapping[str, Tensor]], dict[str, Any]]
 
-    def read(self, tensors: Tensors) -> tuple[str, Tensors, list[str]] | None:
-        """Layout, tensors under our names, and skipped keys; None where no layout fits."""
+    def read(self, tensors: Tensors, where: str) -> tuple[str, Tensors, list[str]] | None:
+        """Layout, tensors under our names, and skipped keys; None where no layout fits.
+
+        Raises:
+            Refused: the keys are of a layout, but the shapes do not even fit each other.
+        """
         for layout in self.layouts:
             prefix = layout.find(tensors)
             if prefix is not None:
@@ -65,7 +71,14 @@ class Keys:
                     k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
                 }
                 skipped = [k for k in tensors if not k.startswith(prefix)]
-                renamed = layout.rename(own)
+                try:
+                    renamed = layout.rename(own)
+                except RuntimeError as error:
+                    reason = " ".join(str(error).split())
+                    raise Refused(
+                        f"{where}: its keys are those of {self.family} in {layout.name}, but its "
+                        f"shapes are not ({reason})"
+                    ) from None
                 kept = {k: v for k, v in renamed.items() if not self.computed.search(k)}
                 return layout.name, kept, skipped
         return None

@@ -82,7 +82,7 @@ def load_weights(
         where, file = str(source), read_weights(source)
     tensors, skipped = file.tensors, list[str]()
     keys = _keys_of(model)
-    found = keys.read(tensors) if keys else None
+    found = keys.read(tensors, where) if keys else None
     if found:
         _, tensors, skipped = found
     head, name = _fit_head(model, tensors, file, where, reset_head, head_map)
@@ -165,7 +165,7 @@ def _fit_head(
     """What becomes of the head, and its name; the head's rows in `tensors` change accordingly."""
     head: Any = getattr(model, "head", None)
     name = next((n for n, m in model.named_modules() if m is head), "")
-    keys = [k for k in (f"{name}.weight", f"{name}.bias") if k in tensors]
+    keys = [k for k in (f"{name}.weight", f"{name}.bias") if k in tensors and tensors[k].dim()]
     if not isinstance(head, nn.Linear) or not keys:
         return ("reset" if isinstance(head, nn.Linear) and reset_head else ""), name
     rows = len(tensors[keys[0]])

@@ -114,30 +114,31 @@ def _resize(key: str, value: Tensor, target: Tensor, model: nn.Module) -> Tensor
     Source: microsoft/Swin-Transformer `utils.py` (`load_pretrained`); the detection backbone holds
     absolute positions as a map.
     """
-    if key.endswith("relative_position_bias_table"):
+    if key.endswith("relative_position_bias_table") and value.dim() == 2:
         window: Any = model.get_submodule(key.rpartition(".")[0]).window
         sides = 2 * window[0] - 1, 2 * window[1] - 1
         side = isqrt(len(value))
-        fits = value.dim() == 2 and side * side == len(value) and value.shape[1] == target.shape[1]
+        fits = side * side == len(value) > 0 and value.shape[1] == target.shape[1]
         return resize_positions(value.float(), (side, side), sides) if fits else None
-    if key == "absolute_pos_embed":
+    if key == "absolute_pos_embed" and value.dim() in (3, 4):
         if value.dim() == 4:
             source = value.shape[2], value.shape[3]
             value = value.flatten(2).transpose(1, 2)
         else:
             source = isqrt(value.shape[1]), isqrt(value.shape[1])
-        if source[0] * source[1] != value.shape[1] or value.shape[2] != target.shape[2]:
-            return None
         grid: Any = model.grid
-        return resize_positions(value[0].float(), source, (grid[0], grid[1]))[None]
+        fits = source[0] * source[1] == value.shape[1] > 0 and value.shape[0] == 1
+        fits = fits and value.shape[2] == target.shape[2]
+        return resize_positions(value[0].float(), source, tuple(grid))[None] if fits else None
     return None
 
 
 def _options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Channels of the image, and the maps of a backbone or the outputs of a head."""
     options: dict[str, Any] = {}
-    if "patch_embed.proj.weight" in tensors and tensors["patch_embed.proj.weight"].shape[1] != 3:
-        options["in_channels"] = tensors["patch_embed.proj.weight"].shape[1]
+    embedding = tensors.get("patch_embed.proj.weight")
+    if embedding is not None and embedding.dim() == 4 and embedding.shape[1] != 3:
+        options["in_channels"] = embedding.shape[1]
     maps = sorted(int(m[1]) for k in tensors if (m := re.fullmatch(r"norm(\d)\.weight", k)))
     if maps:
         options["out_indices"] = maps
