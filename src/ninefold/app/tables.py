@@ -2,6 +2,7 @@
 
 import inspect
 from argparse import Namespace
+from collections import Counter
 from fnmatch import fnmatchcase
 
 from ninefold.app import printing
@@ -52,18 +53,17 @@ def papers(given: Namespace) -> int:
 
 
 def check(given: Namespace) -> int:
-    """What is wrong in a data set, a line a finding; 1 if there is anything."""
+    """What is wrong in a data set, a line a finding; 1 if there is more than notes."""
     from ninefold.data.check import check_data
 
     findings = check_data(given.path)
-    if not findings:
-        print(f"{given.path}: nothing found")
-        return 0
-    rows = [(f.level, f.kind, str(f.file), f.message) for f in findings]
-    print(printing.table(("level", "kind", "file", "what"), rows))
-    errors = sum(f.level == "error" for f in findings)
-    print(f"{given.path}: {errors} errors, {len(findings) - errors} warnings")
-    return 1
+    if findings:
+        rows = [(f.level, f.kind, f.file, f.message) for f in findings]
+        print(printing.table(("level", "kind", "file", "what"), rows))
+    count = Counter(f.level for f in findings)
+    told = ", ".join(f"{count[level]} {level}s" for level in ("error", "warning", "note"))
+    print(f"{given.path}: {told}")
+    return 1 if count["error"] or count["warning"] else 0
 
 
 def convert(given: Namespace) -> int:
