@@ -51,7 +51,7 @@ class BatchAugment:
         self._custom = _custom(augment.custom)
 
     def __call__(self, batch: Batch) -> Batch:
-        """The changed batch. Mixed targets are `(b, k)`; images are erased in place."""
+        """The changed batch; mixed targets are `(b, k)`. The images are changed in place."""
         if self._augment.erase:
             erase(_images(batch), self._augment)
         if self._augment.mixup or self._augment.cutmix:
@@ -73,16 +73,20 @@ class BatchAugment:
         weight = float(Beta(torch.tensor(alpha), torch.tensor(alpha)).sample())
         if cut:
             box = cutmix_box(images.shape[2], images.shape[3], weight, down, right)
-            images, weight = cutmix(images, box)
+            weight = cutmix(images, box)
         else:
-            images = mixup(images, weight)
+            mixup(images, weight)
         assert isinstance(batch.y, Tensor)
-        return replace(batch, x=images, y=mixed_target(batch.y, weight, self._num_classes))
+        return replace(batch, y=mixed_target(batch.y, weight, self._num_classes))
 
 
-def mixup(images: Float[Tensor, "b c h w"], weight: float) -> Float[Tensor, "b c h w"]:
-    """Each image, by `weight`, over the image at its place in the reversed batch."""
-    return images * weight + images.flip(0) * (1.0 - weight)
+def mixup(images: Float[Tensor, "b c h w"], weight: float) -> None:
+    """Mix into each image, in place, the one at its place in the reversed batch.
+
+    Args:
+        weight: Share of the image itself.
+    """
+    images.lerp_(images.flip(0), 1.0 - weight)
 
 
 def cutmix_box(height: int, width: int, weight: float, down: float, right: float) -> Box:
@@ -104,17 +108,17 @@ def cutmix_box(height: int, width: int, weight: float, down: float, right: float
     )
 
 
-def cutmix(images: Float[Tensor, "b c h w"], box: Box) -> tuple[Float[Tensor, "b c h w"], float]:
-    """Each image with a rectangle of the image at its place in the reversed batch.
+def cutmix(images: Float[Tensor, "b c h w"], box: Box) -> float:
+    """Put into each image, in place, a rectangle of the one at its place in the reversed batch.
 
     Returns:
-        The images, and the share of pixels that stayed: what the target is weighted with.
+        The share of pixels that stayed: what the target is weighted with.
     """
     top, bottom, left, right = box
-    mixed = images.clone()
-    mixed[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
+    part = images[:, :, top:bottom, left:right]
+    part.copy_(part.flip(0))
     height, width = images.shape[2:]
-    return mixed, 1.0 - (bottom - top) * (right - left) / (height * width)
+    return 1.0 - (bottom - top) * (right - left) / (height * width)
 
 
 def mixed_target(
@@ -136,7 +140,7 @@ def erase(images: Float[Tensor, "b c h w"], augment: Augment) -> None:
         for box in erased_boxes(image.shape[1], image.shape[2], augment.erase_count):
             part = image[:, box[0] : box[1], box[2] : box[3]]
             if augment.erase_mode == "pixel":
-                part.normal_()
+                part.copy_(torch.randn_like(part, memory_format=torch.contiguous_format))
             else:
                 part.zero_()
 
