@@ -15,12 +15,14 @@ class Records:
         labels: One class id an example, or several (multi-label); empty for unlabelled data.
         load: Decodes example `i`; raises `Refused` with the file's name where it cannot.
         groups: One group an example, or empty; a group never stands in two splits.
+        num_classes: Width of the targets of a batch, where an example has several labels.
     """
 
     files: Sequence[str]
     labels: Sequence[int] | Sequence[tuple[int, ...]]
     load: Callable[[int], Sample]
     groups: Sequence[str] = ()
+    num_classes: int = 0
 
     def __len__(self) -> int:
         return len(self.files)
