@@ -5,7 +5,7 @@ name (`core.objects`). Modules that define configurations import neither torch n
 """
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -29,7 +29,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            faults = "; ".join(_fault(cls, fault) for fault in error.errors())
+            faults = "; ".join(_fault(cls, fault, values) for fault in error.errors())
             raise Refused(f"{where}: {faults}") from None
 
     @classmethod
@@ -61,10 +61,21 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {k: v.model_dump() if isinstance(v, BaseModel) else v for k, v in values.items()}
 
 
-def _fault(cls: type[BaseModel], error: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in error["loc"])
+def _fault(cls: type[BaseModel], error: ErrorDetails, values: object) -> str:
+    path = ".".join(_place(error["loc"], values))
     if error["type"] == "extra_forbidden":
         return f"unknown field {path!r}{nearest(str(error['loc'][-1]), cls.model_fields)}"
     reason = error["msg"].removeprefix("Value error, ")
     reason = f"{reason[:1].lower()}{reason[1:]}"
     return f"{path}: {reason}, not {error['input']!r}" if path else reason
+
+
+def _place(loc: tuple[int | str, ...], values: Any) -> list[str]:
+    """A fault's path as it is written: pydantic puts the kind of a union's member into it."""
+    path: list[str] = []
+    for part in loc:
+        if isinstance(values, dict) and part == cast(dict[Any, Any], values).get("kind"):
+            continue
+        path.append(str(part))
+        values = cast(dict[Any, Any], values).get(part) if isinstance(values, dict) else None
+    return path
