@@ -1,10 +1,20 @@
 """What the engine's tests train: a small network with dropout, on images made on the spot."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from ninefold.augment.config import Augment
 from ninefold.core.batch import Sample
+from ninefold.core.errors import Stopped
+from ninefold.core.preprocess import Preprocess
+from ninefold.core.results import Result
 from ninefold.data.records import DataSet, Records
+from ninefold.engine.config import Run
+from ninefold.engine.progress import Plan
+from ninefold.optim.config import AdamW
 
 CLASSES = ("red", "green", "blue")
 
@@ -66,3 +76,66 @@ class Hungry(Net):
         if len(x) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
         return super().forward(x)
+
+
+def small(**changes: Any) -> Run:
+    """Nine steps of eight images: a validation and a checkpoint each five, and at the end."""
+    values: dict[str, Any] = {
+        "model": "engine_parts:Net",
+        "data": "engine_parts:tones",
+        "preprocess": Preprocess(image_size=12, crop_fraction=1.0),
+        "augment": Augment(crop="none", mixup=0.2),
+        "optim": AdamW(lr=0.01),
+        "batch_size": 8,
+        "steps": 9,
+        "precision": "32-true",
+        "workers": 0,
+        "seed": 3,
+    }
+    return Run(**(values | changes))
+
+
+class Watcher:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.plan: Plan | None = None
+        self.events: list[str] = []
+        self.steps: list[int] = []
+        self.results: list[Result] | None = None
+
+    def started(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def stepped(self, step: int) -> None:
+        self.steps.append(step)
+
+    def logged(self, record: dict[str, Any]) -> None:
+        self.events.append(f"log {record['step']}")
+
+    def evaluated(self, result: Result, best: bool) -> None:
+        self.events.append(f"{result.split} {result.step}")
+
+    def saved(self, path: Path) -> None:
+        self.events.append(path.name)
+
+    def finished(self, results: list[Result]) -> None:
+        self.results = results
+
+
+class Until(Watcher):
+    """Ends a run after some step, as a sweep that prunes does."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._step = step
+
+    def stepped(self, step: int) -> None:
+        if step == self._step:
+            raise Stopped(f"after step {step}", 0)
+
+
+def seven() -> DataSet:
+    """As `tones`, with seven images to validate on."""
+    whole = tones()
+    return DataSet("seven", whole.task, CLASSES, {**whole.splits, "val": records(7, 2)})

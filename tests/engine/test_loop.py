@@ -1,7 +1,7 @@
 """The loop does what it is given, as a function of the step alone."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class Regression:
         raise NotImplementedError
 
 
-def batches(start: int) -> Iterator[Batch]:
+def batches(start: int) -> Generator[Batch]:
     step = start
     while True:
         x = torch.linspace(step, step + 1, 8)[:, None]
@@ -74,7 +74,7 @@ def test_a_step_repeats_itself_whatever_was_drawn_before() -> None:
 def test_the_loop_ends_at_stop_and_takes_no_batch_more() -> None:
     taken: list[int] = []
 
-    def counted(start: int) -> Iterator[Batch]:
+    def counted(start: int) -> Generator[Batch]:
         for step, batch in enumerate(batches(start), start):
             taken.append(step)
             yield batch

@@ -98,6 +98,8 @@ def memory_told(device: torch.device, *, step: Any, advice: str) -> Iterator[Non
     """
     try:
         yield
+    except Failed:
+        raise
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise

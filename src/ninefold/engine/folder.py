@@ -73,7 +73,10 @@ def _differences(
 
 
 class Lock:
-    """Holds a folder for one process; freed by the system however the process ends."""
+    """Holds a folder for one process; freed by the system however the process ends.
+
+    The lock is the process's own: workers that outlive a killed parent do not hold it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / ".lock"
@@ -86,8 +89,8 @@ class Lock:
             return
         self._file = self._path.open("a+", encoding="utf-8")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             self._file.seek(0)
             owner = self._file.read().strip()
             self._file.close()

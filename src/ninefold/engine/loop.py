@@ -5,7 +5,8 @@ a resumed run repeats an uninterrupted one bit for bit (tests/engine/test_resume
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ninefold.core.batch import Batch
+from ninefold.core.noise import mixed
 from ninefold.engine.update import State, Update
 
 Hook = Callable[[State, Batch, dict[str, Tensor]], None]
@@ -26,7 +28,7 @@ def fit(
     *,
     seed: int,
     stop: int,
-    batches: Callable[[int], Iterator[Batch]],
+    batches: Callable[[int], Generator[Batch]],
     prepare: Callable[[Batch, int], Batch],
     schedule: Callable[[State], None],
     update: Update,
@@ -42,18 +44,18 @@ def fit(
         after_step: In this order: logging, validation, checkpoint, each by its own interval.
     """
     state.objective.train()
-    source = batches(state.step)
-    while state.step < stop:
-        raw = next(source)
-        seed_noise(seed, state.step, fabric.global_rank, fabric.device)
-        batch = prepare(raw, state.step)
-        schedule(state)
-        logs = update(fabric, state, batch)
-        state.step += 1
-        if state.ema is not None:
-            cast(Any, state.ema).update(state.model)
-        for hook in after_step:
-            hook(state, batch, logs)
+    with closing(batches(state.step)) as source:
+        while state.step < stop:
+            loaded = next(source)
+            seed_noise(seed, state.step, fabric.global_rank, fabric.device)
+            batch = prepare(loaded, state.step)
+            schedule(state)
+            logs = update(fabric, state, batch)
+            state.step += 1
+            if state.ema is not None:
+                cast(Any, state.ema).update(state.model)
+            for hook in after_step:
+                hook(state, batch, logs)
 
 
 def seed_noise(seed: int, step: int, rank: int, device: torch.device) -> None:
@@ -61,7 +63,7 @@ def seed_noise(seed: int, step: int, rank: int, device: torch.device) -> None:
 
     `torch.manual_seed` does the same for every device there is, at a hundred times the cost.
     """
-    value = _mixed(seed, step, rank)
+    value = mixed(seed, step, rank)
     torch.default_generator.manual_seed(value)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index or 0].manual_seed(value)
@@ -69,14 +71,3 @@ def seed_noise(seed: int, step: int, rank: int, device: torch.device) -> None:
         torch.mps.manual_seed(value)
     np.random.seed(value & 0xFFFFFFFF)  # noqa: NPY002 - a user's own augmentation may draw from it
     random.seed(value)
-
-
-def _mixed(*values: int) -> int:
-    """63 bits in which every bit depends on every value. Source: the finaliser of splitmix64."""
-    state = 0
-    for value in values:
-        state = (state + value + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1

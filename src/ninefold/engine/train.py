@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from ninefold.augment.batch import BatchAugment
 from ninefold.augment.sample import SampleAugment
 from ninefold.core.batch import Batch
-from ninefold.core.errors import Failed, Refused
+from ninefold.core.errors import Failed, Refused, printable
 from ninefold.core.results import Result, append_line, read_lines
 from ninefold.core.weights import write_weights
 from ninefold.data.loader import evaluation_batches, train_batches
@@ -182,7 +182,7 @@ class _Training:
 
     # What `fit` is given
 
-    def batches(self, start: int) -> Iterator[Batch]:
+    def batches(self, start: int) -> Generator[Batch]:
         run = self.run
         source = train_batches(
             self.parts.data.splits["train"],
@@ -322,8 +322,9 @@ class _Training:
             append_line(self.folder / LOG, {"step": error.step, "failed": said, "files": files})
         more = f" and {len(files) - 4} more, see {LOG}" if len(files) > 4 else ""
         rank = f"rank {self.fabric.global_rank}: " if self.fabric.world_size > 1 else ""
+        some = ", ".join(map(printable, files[:4])) + more
         return Failed(
-            f"train: {rank}{said}; batch of {', '.join(files[:4])}{more}; newest checkpoint: "
+            f"train: {rank}{said}; batch of {some}; newest checkpoint: "
             f"{newest.name if newest else 'none'}"
         )
 

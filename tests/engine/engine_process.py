@@ -1,0 +1,34 @@
+"""What a process of its own runs in the engine's tests: `engine_process.py MODE FOLDER`."""
+
+import sys
+from pathlib import Path
+
+from engine_parts import Until, small
+
+from ninefold.core.errors import Failed, Stopped
+from ninefold.engine.train import train
+
+
+def rank(folder: Path, number: int) -> int:
+    """One of two ranks: told apart by their seeds, then trained together until step 4."""
+    run = small(data="engine_parts:seven", evaluate_every=2)
+    try:
+        train(run.changed(seed=number), out=folder / "odd")
+    except Failed as error:
+        (folder / f"rank_{number}.txt").write_text(str(error))
+    try:
+        train(run, out=folder / "run", observers=[Until(4)])
+    except Stopped:
+        return 0
+    return 1
+
+
+def long(folder: Path) -> int:
+    """A run of many short steps that saves often, to be killed."""
+    train(small(steps=120, checkpoint_every=3, ema=0.9), out=folder, resume=True)
+    return 0
+
+
+if __name__ == "__main__":
+    mode, where = sys.argv[1], Path(sys.argv[2])
+    sys.exit(long(where) if mode == "long" else rank(where, int(mode)))
