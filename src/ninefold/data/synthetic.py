@@ -10,6 +10,7 @@ Shapes: c channels, h rows, w columns.
 
 import hashlib
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from ninefold.core.batch import Sample
 from ninefold.core.errors import Refused, nearest
@@ -41,32 +43,33 @@ def open_synthetic(address: str) -> DataSet:
         Refused: another kind, an unknown or repeated key, or a value out of range.
     """
     kind, options = _read(address)
-    classes = tuple(CLASSES)
     splits = {
-        split: _records(split, count, options, classes)
+        split: _records(split, count, options)
         for split in SPLITS
         if (count := getattr(options, split))
     }
     told = f"{VERSION} {kind} {options.model_dump_json()}"
     fingerprint = hashlib.sha256(told.encode()).hexdigest()
-    return DataSet(address, kind, classes, splits, fingerprint=fingerprint)
+    return DataSet(address, kind, tuple(CLASSES), splits, fingerprint=fingerprint)
 
 
 def write_folder(data: DataSet, folder: str | Path) -> None:
     """Write the pictures of a set as PNG files, `<split>/<class>/<index>.png`.
 
     Raises:
-        Refused: the folder already holds something.
+        Refused: the folder already holds something, or an image is neither grey nor RGB.
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise Refused(f"{folder}: the folder is not empty; name a new one")
     for split, records in data.splits.items():
-        for i in range(len(records)):
-            sample = records.load(i)
-            path = folder / split / data.classes[sample.y] / f"{i:05d}.png"
+        for i, label in enumerate(records.labels):
+            x = records.load(i).x
+            if not (isinstance(label, int) and isinstance(x, Tensor) and x.shape[0] in (1, 3)):
+                raise Refused(f"{data.address}: only grey or RGB images of one class are written")
+            path = folder / split / data.classes[label] / f"{i:05d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(sample.x.permute(1, 2, 0).squeeze(2).numpy()).save(path)
+            Image.fromarray(x.permute(1, 2, 0).squeeze(2).numpy()).save(path)
 
 
 def _read(address: str) -> tuple[str, Synthetic]:
@@ -85,22 +88,28 @@ def _read(address: str) -> tuple[str, Synthetic]:
     return kind, Synthetic.parse(dict(pairs), where=address)
 
 
-def _records(split: str, count: int, options: Synthetic, classes: tuple[str, ...]) -> Records:
-    labels = [i % len(classes) for i in range(count)]
-    files = [
-        f"synthetic://classification/{split}/{classes[y]}/{i:05d}" for i, y in enumerate(labels)
-    ]
+@dataclass(frozen=True)
+class _Shapes:
+    """Makes the pictures of one split."""
 
-    def load(i: int) -> Sample:
-        values = np.random.default_rng((options.seed, SPLITS.index(split), i))
-        scene = draw_scene(values, classes[labels[i]], options.channels)
-        image = paint(scene, options.size).image
+    split: str
+    options: Synthetic
+
+    def __call__(self, i: int) -> Sample:
+        values = np.random.default_rng((self.options.seed, SPLITS.index(self.split), i))
+        label = i % len(CLASSES)
+        scene = draw_scene(values, tuple(CLASSES)[label], self.options.channels)
+        image = paint(scene, self.options.size).image
         image += NOISE * values.standard_normal(image.shape, dtype=np.float32)
-        return Sample(
-            x=torch.from_numpy((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)), y=labels[i]
-        )
+        levels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+        return Sample(x=torch.from_numpy(levels), y=label)
 
-    return Records(files, labels, load)
+
+def _records(split: str, count: int, options: Synthetic) -> Records:
+    names = tuple(CLASSES)
+    labels = [i % len(names) for i in range(count)]
+    files = [f"synthetic://classification/{split}/{names[y]}/{i:05d}" for i, y in enumerate(labels)]
+    return Records(files, labels, _Shapes(split, options))
 
 
 def draw_scene(values: np.random.Generator, outline: str, channels: int = 3) -> Scene:
@@ -124,7 +133,7 @@ def _levels(values: np.random.Generator) -> tuple[float, float]:
 def _thing(
     values: np.random.Generator, outline: str, radius: float, level: float, channels: int
 ) -> Thing:
-    x, y = values.uniform(radius * 0.95, 1 - radius * 0.95, size=2)
+    x, y = values.uniform(radius * 0.95, 1 - radius * 0.95, size=2).tolist()
     turn = values.uniform(-math.pi, math.pi)
     return Thing(outline, x, y, radius, turn, _texture(values, level, 0.08, channels))
 
