@@ -39,7 +39,8 @@ class Augment(Config):
     erase_mode: Literal["pixel", "constant"] = "pixel"
     """Fill with noise a pixel, or with zeros."""
     custom: str = ""
-    """`package.module:Name`, called as `f(batch) -> batch` on the device, after all the others."""
+    """`package.module:Name`, called as `f(batch) -> batch` on the device, after all the others; of
+    a class, an object is made first, without arguments."""
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> Self:

@@ -11,5 +11,6 @@ class Loss(Config):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each target that is spread evenly over all classes."""
     custom: str = ""
-    """`package.module:Name`, called as `f(logits, target) -> scalar`; nothing for the task's own
-    (softmax cross-entropy; sigmoid cross-entropy where an image has several labels)."""
+    """`package.module:Name`, called as `f(logits, target) -> scalar` (of a class, an object is made
+    first, without arguments); nothing for the task's own: softmax cross-entropy, or sigmoid
+    cross-entropy where an image has several labels."""
