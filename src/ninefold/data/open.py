@@ -1,0 +1,252 @@
+"""From an address, a path or an object to an opened data set."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ninefold.core.batch import Sample
+from ninefold.core.errors import Refused, nearest, printable
+from ninefold.core.objects import find, is_reference, name_of
+from ninefold.data.decode import decode
+from ninefold.data.folder import look_folder
+from ninefold.data.listing import WHOLE, Found, Part, files_part, images_below, no_such_path
+from ninefold.data.own import look_object, look_torchvision
+from ninefold.data.records import DataSet, Records
+from ninefold.data.split import content_keys, hold_out
+from ninefold.data.synthetic import open_synthetic
+from ninefold.data.table import TABLES, look_table
+
+KEPT_BYTES = 512 * 2**20
+"""Decoded images that a process keeps of one data set, so that small sets are decoded once."""
+
+_SCHEMES = ("synthetic", "torchvision")
+_TASKS = ("auto", "classification", "multilabel")
+
+
+def open_data(address: Any, *, task: str = "auto", channels: int = 3, cut: bool = True) -> DataSet:
+    """Open a data set without decoding it.
+
+    Args:
+        address: A folder, a table, `synthetic://...`, `torchvision://...`, `package.module:Name`,
+            or an object as `data.own` describes.
+        task: What the labels must be for; `auto` takes what is there.
+        channels: Of the decoded images.
+        cut: Cut validation and test parts that are lacking from what is there. Without it a set
+            has the splits it came with, and one without splits is the split `all`.
+
+    Raises:
+        Refused: no such path, no images, no labels, another task; one line each.
+    """
+    if task not in _TASKS:
+        raise Refused(f"data: task {task!r} is not built yet{nearest(task, _TASKS)}")
+    name = printable(address if isinstance(address, str | Path) else name_of(address))
+    if name.startswith("synthetic://"):
+        data = open_synthetic(name)
+        _check_task(data.address, data.task, task)
+        parts = {s: replace(r, load=_converted(r, channels)) for s, r in data.splits.items()}
+        return replace(data, splits=parts)
+    found = _look(address, name, task)
+    _check_task(name, found.task, task)
+    found = _named_task(found, task)
+    if cut:
+        found = _cut(found, name)
+    found = replace(found, notes=found.notes + _shared_groups(found))
+    room = _Room(KEPT_BYTES)
+    several = found.task == "multilabel"
+    splits = {
+        split: Records(
+            part.files,
+            part.labels,
+            _Load(part, channels, room),
+            part.groups,
+            num_classes=len(found.classes) if several else 0,
+        )
+        for split, part in found.parts.items()
+    }
+    return DataSet(
+        name, found.task, found.classes, splits, found.notes, _fingerprint(found, address)
+    )
+
+
+def open_images(paths: str | Path | Sequence[str | Path], *, channels: int = 3) -> Records:
+    """All images of some files and folders, at any depth, without labels.
+
+    Raises:
+        Refused: a path that is not there, or a folder without images.
+    """
+    files: list[str] = []
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        if Path(path).is_dir():
+            below = images_below(path)
+            if not below:
+                raise Refused(f"{printable(path)}: holds no images, in whatever folder")
+            files += below
+        elif Path(path).exists():
+            files.append(os.fspath(path))
+        else:
+            raise no_such_path(path)
+    return Records(files, (), _Load(files_part(files, ()), channels, _Room(0)))
+
+
+def _look(address: Any, name: str, task: str) -> Found:
+    if not isinstance(address, str | Path):
+        return look_object(address, name)
+    path = Path(address)
+    if path.is_dir():
+        return look_folder(path)
+    if path.exists():
+        if path.suffix.lower() not in TABLES:
+            raise Refused(f"{name}: is no data set; a folder is, or a table ({', '.join(TABLES)})")
+        return look_table(path, task=task)
+    scheme, is_url, _ = str(address).partition("://")
+    if scheme == "torchvision" and is_url:
+        return look_torchvision(str(address))
+    if is_url:
+        hint = nearest(scheme, _SCHEMES)
+        raise Refused(
+            f"{name}: {scheme}:// is not built yet{hint}; there are: {', '.join(_SCHEMES)}"
+        )
+    if is_reference(str(address)):
+        return look_object(find(str(address)), name)
+    raise no_such_path(path)
+
+
+def _check_task(name: str, found: str, wanted: str) -> None:
+    if wanted not in ("auto", found) and not (wanted, found) == ("multilabel", "classification"):
+        raise Refused(f"{name}: is labelled for {found}, not for {wanted}")
+
+
+def _named_task(found: Found, wanted: str) -> Found:
+    """Single labels as sets of one, where several are expected."""
+    if wanted != "multilabel" or found.task == wanted:
+        return found
+    parts = {
+        split: replace(part, labels=[(label,) for label in part.labels])
+        for split, part in found.parts.items()
+    }
+    return replace(found, parts=parts, task=wanted)
+
+
+def _cut(found: Found, name: str) -> Found:
+    """Test and validation parts, where they are lacking."""
+    parts, notes = dict(found.parts), list(found.notes)
+    if WHOLE in parts:
+        whole = parts.pop(WHOLE)
+        rest, parts["test"] = _parted(whole, 0.1, "test", name)
+        parts["train"], parts["val"] = _parted(rest, 1 / 9, "val", name)
+        notes.append(f"split 80/10/10 by {_by(whole)}: {_told(parts)}")
+    elif "val" not in parts and "train" in parts:
+        whole = parts["train"]
+        parts["train"], parts["val"] = _parted(whole, 0.1, "val", name)
+        kept = "; the test part is untouched" if "test" in parts else ""
+        notes.append(
+            f"no validation part: a tenth of the training part, by {_by(whole)}, takes its place"
+            f" ({_told(parts)}){kept}"
+        )
+    order = [split for split in ("train", "val", "test") if split in parts]
+    return replace(found, parts={split: parts[split] for split in order}, notes=tuple(notes))
+
+
+def _parted(part: Part, share: float, salt: str, name: str) -> tuple[Part, Part]:
+    units = part.groups or part.keys or content_keys(part.files)
+    held = hold_out(units, part.labels, share, salt=salt)
+    if not any(held):
+        what = f"group {units[0]!r}" if part.groups else "image"
+        raise Refused(
+            f"{name}: cannot cut off a {salt} part, for there is but one {what}; add more, or give "
+            "the parts yourself"
+        )
+    rest = [i for i, out in enumerate(held) if not out]
+    return part.take(rest), part.take([i for i, out in enumerate(held) if out])
+
+
+def _by(part: Part) -> str:
+    return "group" if part.groups else part.rule
+
+
+def _told(parts: dict[str, Part]) -> str:
+    order = [split for split in ("train", "val", "test") if split in parts]
+    return ", ".join(f"{len(parts[split].files)} {split}" for split in order)
+
+
+def _shared_groups(found: Found) -> tuple[str, ...]:
+    """A warning for each pair of splits that share groups."""
+    notes: list[str] = []
+    splits = list(found.parts)
+    for i, one in enumerate(splits):
+        for other in splits[i + 1 :]:
+            both = sorted(set(found.parts[one].groups) & set(found.parts[other].groups) - {""})
+            if both:
+                more = f" and {len(both) - 1} more" if len(both) > 1 else ""
+                notes.append(
+                    f"warning: group {printable(both[0])!r}{more} in both {one} and {other}; "
+                    f"the {other} numbers will look better than they are"
+                )
+    return tuple(notes)
+
+
+def _fingerprint(found: Found, address: Any) -> str:
+    """A hash of names below the address, sizes, labels, groups and classes."""
+    root = f"{address}{os.sep}" if isinstance(address, str | Path) else ""
+    digest = hashlib.sha256(repr((found.task, found.classes)).encode("utf-8", "surrogateescape"))
+    for split, part in found.parts.items():
+        for i, file in enumerate(part.files):
+            size = Path(file).stat().st_size if part.on_disk else 0
+            line = f"{split}\0{file.removeprefix(root)}\0{size}\0{part.labels[i]}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+class _Room:
+    """Bytes that may still be kept."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def take(self, count: int) -> bool:
+        fits = count <= self.left
+        self.left -= count * fits
+        return fits
+
+
+class _Load:
+    """Decodes example `i`, and keeps what it decoded while there is room."""
+
+    def __init__(self, part: Part, channels: int, room: _Room) -> None:
+        self._part, self._channels, self._room = part, channels, room
+        self._kept: dict[int, torch.Tensor] = {}
+
+    def __call__(self, i: int) -> Sample:
+        label = self._part.labels[i] if self._part.labels else None
+        kept = self._kept.get(i)
+        if kept is not None:
+            return Sample(kept.clone(), label)
+        image = _named(self._part.read(i), self._part.files[i], self._channels)
+        if self._part.fixed and self._room.take(image.nbytes):
+            self._kept[i] = image
+            image = image.clone()
+        return Sample(image, label)
+
+
+def _named(source: Any, name: str, channels: int) -> torch.Tensor:
+    try:
+        return decode(source, channels=channels)
+    except Refused as error:
+        if isinstance(source, str | Path):
+            raise
+        raise Refused(f"{printable(name)}: {str(error).removeprefix('image: ')}") from None
+
+
+def _converted(records: Records, channels: int) -> Any:
+    def load(i: int) -> Sample:
+        sample = records.load(i)
+        if sample.x.shape[0] == channels:
+            return sample
+        return replace(sample, x=_named(sample.x, records.files[i], channels))
+
+    return load
