@@ -120,6 +120,10 @@ def spoil_single(folder: Path) -> None:
     photo(4).save(folder / "train" / "spiral" / "one.png")
 
 
+def spoil_loose(folder: Path) -> None:
+    photo(4).save(folder / "val" / "loose.png")
+
+
 def spoil_unlearnt(folder: Path) -> None:
     shutil.rmtree(folder / "train" / "disc")
 
@@ -181,6 +185,7 @@ SPOILT: list[tuple[Callable[[Path], None], Kinds, str]] = [
     (spoil_rotation, {("rotated", "note")}, "train/disc/turned.jpg"),
     (spoil_empty_class, {("empty-class", "error")}, "train/spiral"),
     (spoil_single, {("single-image", "warning")}, "train/spiral"),
+    (spoil_loose, {("without-class", "error")}, "val/loose.png"),
     (spoil_unlearnt, {("class-not-in-train", "error")}, "test/disc"),
     (spoil_missing_test, {("missing-split", "warning")}, ""),
     (spoil_missing_train, {("missing-split", "error")}, ""),
@@ -300,7 +305,7 @@ def test_a_table_is_checked_by_file_and_line(tmp_path: Path) -> None:
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no such file or folder"):
+    with pytest.raises(Refused, match="no such path"):
         check_data(str(tmp_path / "nothing"))
     with pytest.raises(Refused, match="no images"):
         check_data(str(tmp_path))

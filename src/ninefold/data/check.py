@@ -9,11 +9,14 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
+from ninefold.core.errors import printable
+from ninefold.data.decode import PIXEL_LIMIT
 from ninefold.data.duplicates import close_pairs, groups
-from ninefold.data.listing import Entry, Listing, list_data
+from ninefold.data.inventory import Entry, Inventory, take_inventory
 from ninefold.data.probe import Finding, Level, Probe
 
 IMBALANCE = 20
@@ -26,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 
 def check_data(
-    path: str, *, progress: Progress | None = None, pixel_limit: int = 178_956_970, threads: int = 8
+    path: str, *, progress: Progress | None = None, pixel_limit: int = PIXEL_LIMIT, threads: int = 8
 ) -> list[Finding]:
     """What is wrong with a data set: the worst first, then by kind and file.
 
@@ -38,23 +41,24 @@ def check_data(
     Raises:
         Refused: nothing is there that could be a data set.
     """
-    listing = list_data(path)
+    inventory = take_inventory(path)
     with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own words about odd files; ours follow
         probes: list[Probe] = []
-        for probe in pool.map(lambda entry: entry.probe(pixel_limit), listing.entries):
+        for probe in pool.map(lambda entry: entry.probe(pixel_limit), inventory.entries):
             probes.append(probe)
             if progress:
-                progress(len(probes), len(listing.entries))
+                progress(len(probes), len(inventory.entries))
     findings = {
-        *listing.findings,
+        *inventory.findings,
         *(finding for probe in probes for finding in probe.findings),
-        *_classes(listing),
-        *_names(listing),
-        *_groups(listing),
-        *_rotated(listing, probes),
-        *_duplicates(listing.entries, probes),
+        *_classes(inventory),
+        *_names(inventory),
+        *_groups(inventory),
+        *_rotated(inventory, probes),
+        *_duplicates(inventory.entries, probes),
     }
+    findings = {replace(f, file=printable(f.file), message=printable(f.message)) for f in findings}
     return sorted(findings, key=lambda f: (LEVELS.index(f.level), f.kind, f.file, f.message))
 
 
@@ -63,31 +67,31 @@ def count_data(path: str) -> dict[str, dict[str, int]]:
 
     Splits are `train`, `val` and `test`, or `all` where they are still to be cut.
     """
-    return _counts(list_data(path))
+    return _counts(take_inventory(path))
 
 
-def _counts(listing: Listing) -> dict[str, dict[str, int]]:
+def _counts(inventory: Inventory) -> dict[str, dict[str, int]]:
     counts = {
-        split: dict.fromkeys(sorted(classes), 0) for split, classes in listing.classes.items()
+        split: dict.fromkeys(sorted(classes), 0) for split, classes in inventory.classes.items()
     }
-    for entry in listing.entries:
+    for entry in inventory.entries:
         for label in entry.labels:
             counts[entry.split][label] += 1
     return counts
 
 
-def _classes(listing: Listing) -> Iterator[Finding]:
-    counts = _counts(listing)
+def _classes(inventory: Inventory) -> Iterator[Finding]:
+    counts = _counts(inventory)
     first = "all" if "all" in counts else "train"
     if first not in counts:
-        yield Finding("missing-split", "error", listing.path, "there is no train split")
+        yield Finding("missing-split", "error", inventory.path, "there is no train split")
     elif "test" not in counts and first == "train":
         message = "there is no test split; the result on val chose the checkpoint and flatters it"
-        yield Finding("missing-split", "warning", listing.path, message)
+        yield Finding("missing-split", "warning", inventory.path, message)
     learnt = counts.get(first, {})
     for split, classes in counts.items():
         for name, number in classes.items():
-            where = listing.place(split, name)
+            where = inventory.place(split, name)
             if number == 0:
                 yield Finding("empty-class", "error", where, f"class {name!r} has no images")
             elif number == 1:
@@ -97,7 +101,7 @@ def _classes(listing: Listing) -> Iterator[Finding]:
             if learnt and number and not learnt.get(name):
                 message = f"class {name!r} is in {split} and not in train; it cannot be learnt"
                 yield Finding("class-not-in-train", "error", where, message)
-    yield from _imbalance(listing.path, {k: v for k, v in learnt.items() if v})
+    yield from _imbalance(inventory.path, {k: v for k, v in learnt.items() if v})
 
 
 def _imbalance(path: str, counts: dict[str, int]) -> Iterator[Finding]:
@@ -112,22 +116,22 @@ def _imbalance(path: str, counts: dict[str, int]) -> Iterator[Finding]:
         yield Finding("imbalance", "warning", path, message)
 
 
-def _names(listing: Listing) -> Iterator[Finding]:
+def _names(inventory: Inventory) -> Iterator[Finding]:
     """Class names that a person would read as the same one."""
     alike: dict[str, set[str]] = defaultdict(set)
-    for classes in listing.classes.values():
+    for classes in inventory.classes.values():
         for name in classes:
             folded = unicodedata.normalize("NFKC", name).casefold()
             alike["".join(folded.split()).replace("_", "").replace("-", "")].add(name)
     for names in alike.values():
         if len(names) > 1:
             message = f"classes {_listed(sorted(map(ascii, names)))} differ only in writing"
-            yield Finding("class-names", "warning", listing.path, message)
+            yield Finding("class-names", "warning", inventory.path, message)
 
 
-def _groups(listing: Listing) -> Iterator[Finding]:
+def _groups(inventory: Inventory) -> Iterator[Finding]:
     splits: dict[str, dict[str, str]] = defaultdict(dict)
-    for entry in listing.entries:
+    for entry in inventory.entries:
         if entry.group:
             splits[entry.group].setdefault(entry.split, entry.where)
     for group, places in splits.items():
@@ -137,8 +141,8 @@ def _groups(listing: Listing) -> Iterator[Finding]:
             yield Finding("group-in-two-splits", "error", min(places.values()), message)
 
 
-def _rotated(listing: Listing, probes: Sequence[Probe]) -> Iterator[Finding]:
-    files = [e.file for e, probe in zip(listing.entries, probes, strict=True) if probe.rotated]
+def _rotated(inventory: Inventory, probes: Sequence[Probe]) -> Iterator[Finding]:
+    files = [e.file for e, probe in zip(inventory.entries, probes, strict=True) if probe.rotated]
     if files:
         message = f"{len(files)} images are stored turned and are set upright by EXIF, everywhere"
         yield Finding("rotated", "note", files[0], message)

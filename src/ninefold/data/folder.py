@@ -27,11 +27,9 @@ def look_folder(root: Path) -> Found:
         Refused: no images, no labels, an empty class folder, a class that only occurs outside
             training, or a layout of another task.
     """
-    _refuse_other_tasks(root)
+    refuse_other_tasks(root)
     names = folders_in(root)
-    splits = {name: SPLITS[name.lower()] for name in names if name.lower() in SPLITS}
-    if "train" not in splits.values() and len(splits) < len(names):
-        splits = {}  # classes that happen to be called so
+    splits = split_folders(root)
     for split in set(splits.values()):
         same = [name for name in splits if splits[name] == split]
         if len(same) > 1:
@@ -44,6 +42,15 @@ def look_folder(root: Path) -> Found:
         _refuse_unknown(folders[split], [name for name in found if name not in classes], classes)
     parts = {split: _part(found, classes) for split, found in listed.items()}
     return Found(classes, parts, notes=_strays(root, names, splits, folders))
+
+
+def split_folders(root: Path) -> dict[str, str]:
+    """The split that each folder stands for; empty where the set is not divided."""
+    names = folders_in(root)
+    splits = {name: SPLITS[name.lower()] for name in names if name.lower() in SPLITS}
+    if "train" not in splits.values() and len(splits) < len(names):
+        return {}  # classes that happen to be called so
+    return splits
 
 
 def _by_class(folder: Path) -> dict[str, list[str]]:
@@ -98,8 +105,12 @@ def _strays(
     return tuple(notes)
 
 
-def _refuse_other_tasks(root: Path) -> None:
-    """Tell layouts apart that are known but not built yet."""
+def refuse_other_tasks(root: Path) -> None:
+    """Tell layouts apart that are known but not built yet.
+
+    Raises:
+        Refused: it is one of them.
+    """
     names = {entry.name for entry in visible(root)}
     annotations = root / "annotations"
     found = ""

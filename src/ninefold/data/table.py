@@ -27,11 +27,7 @@ def look_table(path: Path, *, task: str = "auto") -> Found:
         Refused: not a table, a column or a label lacking, an unknown split, a missing file.
     """
     where = printable(path)
-    parquet = path.suffix.lower() == ".parquet"
-    try:
-        rows = list(_parquet(path) if parquet else _csv(path))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Refused(f"{where}: cannot be read as a table: {error}") from None
+    rows = table_rows(path)
     if not rows:
         raise Refused(f"{where}: holds no rows")
     _check_columns(where, list(rows[0][1]), task)
@@ -57,6 +53,19 @@ def look_table(path: Path, *, task: str = "auto") -> Found:
     if "train" in parts:
         _refuse_unseen(where, parts["train"].labels, labels, classes)
     return Found(classes, parts, "multilabel" if several else "classification")
+
+
+def table_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Line (or row) number and values of every row, under names of columns in lower case.
+
+    Raises:
+        Refused: not a table.
+    """
+    parquet = path.suffix.lower() == ".parquet"
+    try:
+        return list(_parquet(path) if parquet else _csv(path))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise Refused(f"{printable(path)}: cannot be read as a table: {error}") from None
 
 
 def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
