@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
-from ninefold.core.batch import Batch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ninefold.core.batch import Batch
 
 
 def noise(batch: Batch) -> Batch:

@@ -47,7 +47,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        self._stop()
 
     def started(self, plan: Plan) -> None:
         self.folder, self._steps_per_epoch = plan.folder, plan.steps_per_epoch
@@ -76,7 +76,7 @@ class Progress:
 
     def evaluated(self, result: Result, best: bool) -> None:
         epoch = result.step / self._steps_per_epoch
-        mark = "  (best so far)" if best else ""
+        mark = "  (best so far)" if best and result.split == "val" else ""
         self._say(f"epoch {epoch:.1f}  {result.split}  {printing.metrics(result.metrics)}{mark}")
 
     def saved(self, path: Path) -> None:
@@ -84,7 +84,11 @@ class Progress:
 
     def finished(self, results: list[Result]) -> None:
         self.results = results
-        self._bar.stop()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar.live.is_started:  # a bar that never began would leave an empty line
+            self._bar.stop()
 
     def _say(self, line: str) -> None:
         print(line, file=sys.stderr)
