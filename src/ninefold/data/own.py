@@ -113,16 +113,11 @@ def _opened(value: Any, name: str) -> dict[str, Any]:
         return {WHOLE: value}
     if not callable(value):
         raise Refused(
-            f"{name}: a {type(value).__name__} is no data set; it needs len() and [i], or takes a "
-            "split's name and gives such a set"
+            f"{name}: is of type {type(value).__name__} and no data set; that has len() and [i], "
+            "or takes a split's name and gives such a set"
         )
     try:
-        takes_split = True
-        try:
-            inspect.signature(value).bind("train")
-        except TypeError:
-            takes_split = False
-        sets = {s: value(s) for s in _SPLITS} if takes_split else {WHOLE: value()}
+        sets = {s: value(s) for s in _SPLITS} if _takes_split(value) else {WHOLE: value()}
     except Refused:
         raise
     except Exception as error:
@@ -132,9 +127,15 @@ def _opened(value: Any, name: str) -> dict[str, Any]:
     for split, data in sets.items():
         if not is_set(data):
             raise Refused(
-                f"{name}: gave a {type(data).__name__} for {split!r}; a set has len() and [i]"
+                f"{name}: gave {type(data).__name__} for {split!r}; a set has len() and [i]"
             )
     return sets
+
+
+def _takes_split(value: Callable[..., Any]) -> bool:
+    """Whether a callable wants to be told a split: its first parameter is `split`, or required."""
+    first = next(iter(inspect.signature(value).parameters.values()), None)
+    return first is not None and (first.name == "split" or first.default is first.empty)
 
 
 def _part(data: Any, name: str, *, fixed: bool = False) -> Part:
