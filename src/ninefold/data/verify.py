@@ -19,7 +19,7 @@ _ENDINGS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}
 """How whole JPEG and PNG files begin, and what stands near their end."""
 
 
-def verify(records: Records, *, headers: float = 20.0, decoding: float = 2.0) -> None:
+def verify(records: Records, *, headers: float = 10.0, decoding: float = 2.0) -> None:
     """Look at the files of a split, as far as some seconds allow, and refuse the first bad ones.
 
     First the header and the end of every file; what looks cut short is decoded to be sure. Then

@@ -2,6 +2,10 @@
 refused here, before any work.
 """
 
+# torch and Fabric leave some types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 import json
 import logging
 from dataclasses import dataclass
@@ -15,6 +19,7 @@ from ninefold.core.errors import Refused
 from ninefold.core.options import read_options
 from ninefold.data.open import open_data
 from ninefold.data.records import DataSet
+from ninefold.data.verify import verify
 from ninefold.engine.config import Run
 from ninefold.engine.device import compile_model
 from ninefold.engine.evaluate import versions
@@ -63,10 +68,12 @@ def build(run: Run, world: int) -> Parts:
             f"train: batch_size {run.batch_size} does not divide by {world} processes times "
             f"accumulate {run.accumulate}; {near} would be right"
         )
-    data = open_data(run.data, task=run.task)
+    data = open_data(run.data, task=run.task, channels=run.preprocess.channels)
     for split in ("train", "val"):
         if split not in data.splits or not len(data.splits[split]):
             raise Refused(f"{data.address}: has no images in its {split} split; it needs some")
+    for records in data.splits.values():
+        verify(records)
     notes = list(data.notes)
     task = make_task(data.task, data.classes, run.loss)
     options = {
