@@ -1,25 +1,34 @@
 """A claim is measured by a command that can be stopped, repeated and extended."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ninefold.core.errors import Refused
 from ninefold.core.results import read_lines
 from ninefold.models.create import create_model
 from ninefold.report.claims import claim_named
-from ninefold.report.measured import read_kept
+from ninefold.report.measured import Measurement, read_kept
 from ninefold.study.experiments import EXPERIMENTS, swin_shift
 from ninefold.study.reproduce import reproduce
 
 
-def test_the_smoke_scale_measures_and_writes_a_result(tmp_path: Path) -> None:
-    found = reproduce("swin/shift", scale="smoke", out=tmp_path / "runs")
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "runs" / "swin-shift-smoke.json").rename(tmp_path / "kept" / "a.json")
-    assert read_kept(tmp_path / "kept") == [found]
-    assert (tmp_path / "runs" / "swin-shift-smoke.png").stat().st_size > 5000
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Measurement, Path]:
+    folder = tmp_path_factory.mktemp("measured")
+    return reproduce("swin/shift", scale="smoke", out=folder), folder
+
+
+def test_the_smoke_scale_measures_and_writes_a_result(
+    measured: tuple[Measurement, Path], tmp_path: Path
+) -> None:
+    found, folder = measured
+    shutil.copy(folder / "swin-shift-smoke.json", tmp_path)
+    assert read_kept(tmp_path) == [found]
+    assert (folder / "swin-shift-smoke.png").stat().st_size > 5000
     assert found.seeds == (0, 1)
     assert found.effects == tuple(a - b for a, b in zip(found.subject, found.against, strict=True))
     assert found.command == "ninefold reproduce swin/shift --scale smoke"
@@ -28,24 +37,36 @@ def test_the_smoke_scale_measures_and_writes_a_result(tmp_path: Path) -> None:
     assert list(found.differs) == ["model_options"]
 
 
-def test_finished_runs_are_kept_and_more_seeds_added(tmp_path: Path) -> None:
-    first = reproduce("swin/shift", scale="smoke", out=tmp_path, seeds=1)
-    lines = read_lines(tmp_path / "runs.jsonl")
-    # A stop between the end of a run and its note: the note is made again from the run's folder.
-    (tmp_path / "runs.jsonl").write_text(json.dumps(lines[0]) + "\n", encoding="utf-8")
-    trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed*/model.safetensors")}
-    second = reproduce("swin/shift", scale="smoke", out=tmp_path, seeds=2)
-    assert {path: path.stat().st_mtime_ns for path in trained} == trained
-    assert second.subject[:1] == first.subject
-    assert second.against[:1] == first.against
-    noted = [(line["seed"], line["arm"]) for line in read_lines(tmp_path / "runs.jsonl")]
-    assert noted == [(0, "subject"), (0, "against"), (1, "subject"), (1, "against")]
+def test_the_value_of_a_run_is_that_of_its_one_look_at_the_test_part(
+    measured: tuple[Measurement, Path],
+) -> None:
+    found, folder = measured
+    lines = read_lines(folder / "seed1-against" / "results.jsonl")
+    assert [line["top1"] for line in lines if line["split"] == "test"] == [found.against[1]]
 
 
-def test_runs_of_another_plan_are_not_mixed(tmp_path: Path) -> None:
-    reproduce("swin/shift", scale="smoke", out=tmp_path, seeds=1)
+def test_a_measurement_goes_on_where_it_stopped_and_takes_more_seeds(
+    measured: tuple[Measurement, Path], tmp_path: Path
+) -> None:
+    """Stopped in the second seed: a run that is finished but not noted, and one not begun."""
+    found, folder = measured
+    shutil.copytree(folder, tmp_path / "runs")
+    progress = tmp_path / "runs" / "progress.json"
+    noted = json.loads(progress.read_text(encoding="utf-8"))
+    del noted["runs"][2:]
+    progress.write_text(json.dumps(noted), encoding="utf-8")
+    shutil.rmtree(tmp_path / "runs" / "seed1-against")
+    done = [*sorted((tmp_path / "runs").glob("seed*/model.safetensors"))]
+    before = [path.stat().st_mtime_ns for path in done]
+    again = reproduce("swin/shift", scale="smoke", out=tmp_path / "runs", seeds=2)
+    assert [path.stat().st_mtime_ns for path in done] == before
+    assert (again.subject, again.against) == (found.subject, found.against)
+
+
+def test_runs_of_another_plan_are_not_mixed(measured: tuple[Measurement, Path]) -> None:
+    _, folder = measured
     with pytest.raises(Refused, match="holds runs of another plan"):
-        reproduce("swin/shift", scale="smoke", out=tmp_path, data="synthetic://classification")
+        reproduce("swin/shift", scale="smoke", out=folder, data="synthetic://classification")
 
 
 @pytest.mark.parametrize(
@@ -76,8 +97,6 @@ def test_both_runs_differ_in_the_models_options_alone(name: str, scale: str) -> 
 
 @pytest.mark.parametrize("scale", ["laptop", "gpu"])
 def test_shift_on_and_off_has_equal_parameters_and_several_windows_a_map(scale: str) -> None:
-    import yaml
-
     sizes = []
     for run in (swin_shift(scale).subject, swin_shift(scale).against):
         options = {k: yaml.safe_load(v) for k, v in (o.split("=") for o in run.model_options)}

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Num
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
+from PIL import Image
 
 from ninefold.report.style import (
     BLUE,
@@ -30,6 +31,9 @@ from ninefold.report.style import (
 
 ANNOTATED, NAMED = 12, 40
 """Classes up to which a confusion matrix holds numbers, and up to which it holds names."""
+
+WIDTH = 800
+"""Of a sheet, in pixels."""
 
 NO_METRICS = {"step", "epoch", "loss", "lr"}
 """Keys of a validation's line that are drawn elsewhere or not at all."""
@@ -287,30 +291,38 @@ def image_sheet(
         captions: One an image; a line break starts the second line. Long ones are shortened.
     """
     assert len(images) == len(captions), (len(images), len(captions))
-    count = len(images)
-    columns = min(max(math.ceil(math.sqrt(count * 1.2)), 3), 8)
-    rows = max(math.ceil(count / columns), 1)
-    figure = canvas(rows * (8 / columns + 0.34) + (0.4 if title else 0) if count else 2.0)
-    if title:
-        figure.suptitle(text(title, 100), x=0.01, ha="left", fontsize=11)
-    if not count:
-        empty(figure.subplots(), "no images")
-    letters = int(8 / columns / 0.068)
-    for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        pixels = _rgb(np.asarray(image))
-        small = max(pixels.shape[:2]) < 100
-        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255,
-                    interpolation="nearest" if small else "antialiased")  # fmt: skip
-        axes.set_axis_off()
-        axes.set_anchor("N")
-        lines = [text(line, letters) for line in str(caption).split("\n")[:2]]
-        axes.text(0.5, -0.03, "\n".join(lines), ha="center", va="top", fontsize=8,
-                  transform=axes.transAxes, linespacing=1.15)  # fmt: skip
+    if not len(images):
+        figure = canvas(1.5)
+        empty(figure.subplots(), f"{title}: none" if title else "no images")
+        save(figure, path)
+        return
+    columns = min(max(math.ceil(math.sqrt(len(images) * 1.2)), 3), 8)
+    cell = WIDTH // columns
+    pictures = [_fitted(np.asarray(image), cell - 8) for image in images]
+    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
+    tops = [36 if title else 6]
+    for row in rows:
+        tops.append(tops[-1] + max(picture.height for picture in row) + 36)
+    sheet = Image.new("RGB", (WIDTH, tops[-1]), "white")
+    figure = canvas(tops[-1] / 100)
+    figure.text(0.01, 1 - 10 / tops[-1], text(title, 100), va="top", fontsize=11)
+    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        row, column = divmod(i, columns)
+        centre = column * cell + cell // 2
+        sheet.paste(picture, (centre - picture.width // 2, tops[row]))
+        lines = [text(line, cell // 7) for line in str(caption).split("\n")[:2]]
+        height = 1 - (tops[row] + picture.height + 3) / tops[-1]
+        figure.text(centre / WIDTH, height, "\n".join(lines), ha="center", va="top", fontsize=8)
+    figure.figimage(np.asarray(sheet), zorder=-1, origin="upper")
     save(figure, path)
 
 
-def _rgb(image: Num[np.ndarray, "c h w"]) -> np.ndarray:
-    """`(h, w, 3)` or `(h, w)`."""
+def _fitted(image: Num[np.ndarray, "c h w"], side: int) -> Image.Image:
+    """The image as large as fits into a square: small ones with their pixels to be seen."""
     assert image.dtype == np.uint8, image.dtype
-    return np.moveaxis(image[:3], 0, 2) if len(image) >= 3 else image[0]
+    pixels = np.moveaxis(image[:3], 0, 2) if len(image) >= 3 else image[0]
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
+    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB").resize(size, method)

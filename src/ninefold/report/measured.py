@@ -90,14 +90,6 @@ class Measurement(Config):
         """The effect with its interval."""
         return summarise(self.effects, confidence=CONFIDENCE)
 
-    def save(self, path: str | Path) -> None:
-        """Write the JSON file, in one move."""
-        aside = Path(path).with_suffix(".part")
-        aside.write_text(
-            json.dumps(self.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8"
-        )
-        aside.replace(path)
-
 
 def kept_folder() -> Path:
     """Where kept results stand: in an installed package beside this file, else in `docs/`."""

@@ -82,7 +82,7 @@ def swin_shift(scale: Scale) -> Pair:
         ),
         epochs=1,
         batch_size=16,
-    )
+    ).changed(workers=0)
     return _on_and_off(run, 2, "generated pictures of 32 pixels, twelve outlines on textures")
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from ninefold import __version__
 from ninefold.core.errors import Failed, Refused
-from ninefold.core.results import append_line, read_lines
+from ninefold.core.results import read_lines
 from ninefold.engine.config import Run
+from ninefold.engine.evaluate import versions
 from ninefold.engine.progress import Observer
 from ninefold.engine.train import train
 from ninefold.report.claim_chart import claim_chart
@@ -30,6 +30,9 @@ from ninefold.report.statistics import summarise, verdict
 from ninefold.study.experiments import EXPERIMENTS, Pair
 
 log = logging.getLogger(__name__)
+
+PROGRESS = "progress.json"
+"""In the folder of a measurement: its plan, and the value of every finished run."""
 
 
 def reproduce(
@@ -62,15 +65,18 @@ def reproduce(
     if count < 1:
         raise Refused(f"reproduce: {count} seeds; 1 at the least, 2 for an interval")
     folder = Path(out or Path("runs") / "reproduce" / f"{claim_id.replace('/', '-')}-{scale}")
-    _claim_folder(folder, plan)
+    progress = _begun(folder, plan)
     for seed in range(count):
         for arm, run in (("subject", plan.subject), ("against", plan.against)):
-            _measure(folder, arm, run.changed(seed=seed), claim.metric, observers)
+            if not any(r["arm"] == arm and r["seed"] == seed for r in progress["runs"]):
+                done = _measure(folder, arm, run.changed(seed=seed), claim.metric, observers)
+                progress["runs"].append(done)
+                _write(folder / PROGRESS, progress)
     command = f"ninefold reproduce {claim_id} --scale {scale}"
     command += f" --seeds {seeds}" if seeds is not None else ""
     command += f" --data {data}" if data else ""
-    found = _result(claim, scale, plan, read_lines(folder / "runs.jsonl"), count, command)
-    found.save(folder / f"{found.name}.json")
+    found = _result(claim, scale, plan, progress["runs"], count, command)
+    _write(folder / f"{found.name}.json", found.model_dump(mode="json"))
     claim_chart(found, folder / f"{found.name}.png")
     return found
 
@@ -89,34 +95,41 @@ def _plan(claim: Claim, scale: Scale, data: str) -> Pair:
     return replace(plan, subject=subject, against=against, data=f"`{data}`")
 
 
-def _claim_folder(folder: Path, plan: Pair) -> None:
-    """Note the plan in a new folder; refuse one that holds runs of another."""
+def _begun(folder: Path, plan: Pair) -> dict[str, Any]:
+    """The plan and the finished runs of a folder; refuses one that holds runs of another plan."""
     values = {
         "subject": plan.subject.model_dump(mode="json"),
         "against": plan.against.model_dump(mode="json"),
         "versions": _versions(),
     }
-    path = folder / "plan.json"
+    path = folder / PROGRESS
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".part")
-        aside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        aside.replace(path)
-        return
-    there = json.loads(path.read_text(encoding="utf-8"))
-    if there != values:
-        differs = [k for k in values if there.get(k) != values[k]]
+        _write(path, {"plan": values, "runs": []})
+    progress = json.loads(path.read_text(encoding="utf-8"))
+    differs = [key for key in values if progress["plan"].get(key) != values[key]]
+    if differs:
         raise Refused(
             f"reproduce: {folder} holds runs of another plan (another {', '.join(differs)}); name "
             "another folder with --out"
         )
+    return progress
 
 
-def _measure(folder: Path, arm: str, run: Run, metric: str, observers: Sequence[Observer]) -> None:
-    """Train one run, or go on with it, and note its metric on the test part; once."""
-    done = {(line["arm"], line["seed"]) for line in read_lines(folder / "runs.jsonl")}
-    if (arm, run.seed) in done:
-        return
+def _write(path: Path, values: dict[str, Any]) -> None:
+    """JSON in one move, so that a stop leaves the old file or the new one."""
+    aside = path.with_suffix(".part")
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _measure(
+    folder: Path, arm: str, run: Run, metric: str, observers: Sequence[Observer]
+) -> dict[str, Any]:
+    """Train one run, or go on with it; its metric on the test part, looked at once."""
     place = folder / f"seed{run.seed}-{arm}"
     log.info("reproduce: seed %d, %s, in %s", run.seed, arm, place)
     start = time.perf_counter()
@@ -125,22 +138,19 @@ def _measure(folder: Path, arm: str, run: Run, metric: str, observers: Sequence[
     if not lines or lines[0].get(metric) is None:
         raise Failed(f"{place}: the run ended without {metric} on a test split")
     minutes = (time.perf_counter() - start) / 60
-    append_line(
-        folder / "runs.jsonl",
-        {"arm": arm, "seed": run.seed, metric: lines[0][metric], "minutes": round(minutes, 2)},
-    )
+    return {"arm": arm, "seed": run.seed, metric: lines[0][metric], "minutes": round(minutes, 2)}
 
 
 def _result(
-    claim: Claim, scale: Scale, plan: Pair, lines: list[dict[str, Any]], count: int, command: str
+    claim: Claim, scale: Scale, plan: Pair, runs: list[dict[str, Any]], count: int, command: str
 ) -> Measurement:
-    lines = [line for line in lines if line["seed"] < count]
-    value = {(line["arm"], line["seed"]): line[claim.metric] for line in lines}
+    runs = [run for run in runs if run["seed"] < count]
+    value = {(run["arm"], run["seed"]): run[claim.metric] for run in runs}
     subject = tuple(value["subject", seed] for seed in range(count))
     against = tuple(value["against", seed] for seed in range(count))
     effects = tuple(claim.effect_of(a, b) for a, b in zip(subject, against, strict=True))
     summary = summarise(effects, confidence=CONFIDENCE)
-    run = plan.subject.model_dump(mode="json", exclude={"seed"})
+    mine = plan.subject.model_dump(mode="json", exclude={"seed"})
     other = plan.against.model_dump(mode="json", exclude={"seed"})
     return Measurement(
         claim=claim.id,
@@ -159,15 +169,16 @@ def _result(
         command=command,
         hardware=_hardware(),
         versions=_versions(),
-        minutes=round(sum(line["minutes"] for line in lines), 1),
+        minutes=round(sum(run["minutes"] for run in runs), 1),
         date=date.today().isoformat(),
-        run=run,
-        differs={key: other[key] for key in other if other[key] != run[key]},
+        run=mine,
+        differs={key: other[key] for key in other if other[key] != mine[key]},
     )
 
 
 def _versions() -> str:
-    return f"ninefold {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    told = {**versions(), "Python": platform.python_version()}
+    return ", ".join(f"{name} {version}" for name, version in told.items())
 
 
 def _hardware() -> str:
