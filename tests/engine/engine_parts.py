@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ninefold.augment.config import Augment
-from ninefold.core.batch import Sample
 from ninefold.core.errors import Stopped
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import Result
-from ninefold.data.records import DataSet, Records
 from ninefold.engine.config import Run
 from ninefold.engine.progress import Plan
 from ninefold.optim.config import AdamW
@@ -42,31 +40,40 @@ class Burst(Net):
         return self.head(self.drop(x.relu().mean(dim=(2, 3))))
 
 
-def records(count: int, seed: int, *, size: int = 12, bright: int = -1) -> Records:
-    """Noise with one channel lifted by its class."""
-    draws = torch.Generator().manual_seed(seed)
-    images = torch.randint(0, 200, (count, 3, size, size), generator=draws, dtype=torch.uint8)
-    labels = [i % 3 for i in range(count)]
-    for i, label in enumerate(labels):
-        images[i, label] += 40
-    if bright >= 0:
-        images[bright, 0] = 255
+class Tones:
+    """Noise with one channel lifted by its class; one image may have a first row of 255."""
 
-    def load(i: int) -> Sample:
-        return Sample(x=images[i], y=labels[i])
+    classes = CLASSES
 
-    return Records(files=[f"{seed}/{i}.png" for i in range(count)], labels=labels, load=load)
+    def __init__(self, count: int, seed: int, *, bright: int = -1) -> None:
+        draws = torch.Generator().manual_seed(seed)
+        self.images = torch.randint(0, 200, (count, 3, 12, 12), generator=draws, dtype=torch.uint8)
+        self.targets = [i % 3 for i in range(count)]
+        for i, label in enumerate(self.targets):
+            self.images[i, label] += 40
+        if bright >= 0:
+            self.images[bright, 0] = 255
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.images[i], self.targets[i]
 
 
-def tones(*, bright: int = -1) -> DataSet:
-    """A data set of 40, 10 and 7 images, one of which may be the one that `Burst` bursts at."""
-    splits = {"train": records(40, 0, bright=bright), "val": records(10, 1), "test": records(7, 2)}
-    return DataSet("tones", "classification", CLASSES, splits, fingerprint=f"tones {bright}")
+def tones(split: str) -> Tones:
+    """40 images to train on, 10 to choose on, 7 to test on."""
+    return {"train": Tones(40, 0), "val": Tones(10, 1), "test": Tones(7, 2)}[split]
 
 
-def burst() -> DataSet:
-    """As `tones`, with image 17 of the training part bright."""
-    return tones(bright=17)
+def burst(split: str) -> Tones:
+    """As `tones`, with image 17 of the training part bright: `Burst` bursts at it."""
+    return Tones(40, 0, bright=17) if split == "train" else tones(split)
+
+
+def seven(split: str) -> Tones:
+    """As `tones`, with the seven images of the test part to validate on, too."""
+    return tones("test" if split == "val" else split)
 
 
 class Hungry(Net):
@@ -133,9 +140,3 @@ class Until(Watcher):
     def stepped(self, step: int) -> None:
         if step == self._step:
             raise Stopped(f"after step {step}", 0)
-
-
-def seven() -> DataSet:
-    """As `tones`, with seven images to validate on."""
-    whole = tones()
-    return DataSet("seven", whole.task, CLASSES, {**whole.splits, "val": records(7, 2)})

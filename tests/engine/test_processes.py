@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_parts import CLASSES, Net, seven, small
+from engine_parts import CLASSES, Net, small
 
 from ninefold.core.results import read_lines
 from ninefold.data.loader import evaluation_batches
+from ninefold.data.open import open_data
 from ninefold.engine import checkpoint
 from ninefold.engine.evaluate import evaluate
 from ninefold.engine.train import train
@@ -63,7 +64,10 @@ def test_two_ranks_agree_count_each_image_once_and_hand_over_to_one_process(
     model.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
     preprocess = small().preprocess
     batches = evaluation_batches(
-        seven().splits["val"], preprocess=preprocess, batch_size=7, workers=0
+        open_data("engine_parts:seven").splits["val"],
+        preprocess=preprocess,
+        batch_size=7,
+        workers=0,
     )
     result = evaluate(
         model, make_task("classification", CLASSES, Loss()), batches,

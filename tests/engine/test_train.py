@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_parts import Watcher, small
+from engine_parts import Until, Watcher, small
 
 from ninefold.augment.config import Augment
 from ninefold.core.errors import Failed, Refused, Stopped
@@ -132,12 +132,15 @@ def test_an_existing_run_is_refused_without_resume_and_with_other_numbers(
 def test_resume_without_a_folder_is_refused_and_with_an_empty_one_starts(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="needs `out`"):
         train(small(), resume=True)
-    assert train(small(steps=1), out=tmp_path / "new", resume=True).step == 1
+    with pytest.raises(Stopped):
+        train(small(), out=tmp_path / "new", resume=True, observers=[Until(1)])
 
 
 def test_without_out_the_next_number_is_taken(tmp_path: Path) -> None:
     (tmp_path / "runs" / "0006").mkdir(parents=True)
-    assert train(small(steps=1)).source == str(Path("runs/0007"))
+    with pytest.raises(Stopped):
+        train(small(), observers=[Until(1)])
+    assert (tmp_path / "runs" / "0007" / "checkpoints" / "step_1").is_dir()
 
 
 def test_what_does_not_fit_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
@@ -158,16 +161,17 @@ def test_other_data_under_the_same_name_are_told_on_resume(
 ) -> None:
     import engine_parts
 
-    train(small(steps=2), out=tmp_path / "run")
-    before = engine_parts.tones()
-    more = engine_parts.records(41, 0)
-    changed = engine_parts.DataSet(
-        "tones", "classification", before.classes, {**before.splits, "train": more},
-        fingerprint="other",
-    )  # fmt: skip
-    monkeypatch.setattr(engine_parts, "tones", lambda: changed)
-    with pytest.raises(Refused, match=r"not what the run began with .*new in train: 0/40\.png"):
-        train(small(steps=2), out=tmp_path / "run", resume=True)
+    with pytest.raises(Stopped):
+        train(small(), out=tmp_path / "run", observers=[Until(1)])
+    before = engine_parts.tones
+    monkeypatch.setattr(
+        engine_parts,
+        "tones",
+        lambda split: engine_parts.Tones(41, 0) if split == "train" else before(split),
+    )
+    said = r"not what the run began with \(new in train: engine_parts:tones\[train\]\[40\]\)"
+    with pytest.raises(Refused, match=said):
+        train(small(), out=tmp_path / "run", resume=True)
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
@@ -185,7 +189,8 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
         train(small(steps=1), out=tmp_path / "run")
     os.write(done[1], b"x")
     os.waitpid(child, 0)
-    train(small(steps=1), out=tmp_path / "run")
+    with Lock(tmp_path / "run"):
+        pass
 
 
 @pytest.mark.parametrize("steps", [4, 9])
@@ -200,9 +205,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_diagnosis(
     said = str(told.value)
     assert "the loss is nan at step" in said
     assert "learning rate" in said
-    assert ".png" in said
+    assert "engine_parts:burst[train][" in said
     line = read_lines(tmp_path / "run" / "log.jsonl")[-1]
-    assert "0/17.png" in line["files"]
+    assert "engine_parts:burst[train][17]" in line["files"]
     assert len(line["files"]) == 8
     newest = checkpoint.newest(tmp_path / "run" / "checkpoints")
     if newest is not None:
@@ -228,8 +233,8 @@ def test_an_observer_that_fails_is_dropped_and_one_that_stops_saves(
             raise ConnectionError("no route to host")
 
     broken = Broken()
-    with caplog.at_level(logging.WARNING):
-        train(small(steps=3), out=tmp_path / "run", observers=[broken])
+    with caplog.at_level(logging.WARNING), pytest.raises(Stopped):
+        train(small(), out=tmp_path / "run", observers=[broken, Until(3)])
     assert caplog.text.count("Broken failed (ConnectionError: no route to host)") == 1
 
     class Pruner(Watcher):

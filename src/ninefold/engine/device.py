@@ -1,5 +1,9 @@
 """Where a run computes: one process on the best device there is, or torchrun's ranks."""
 
+# torch and Fabric leave some types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 import os
 from typing import Any
 
@@ -7,8 +11,8 @@ import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from lightning_fabric.plugins.environments import TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
 from ninefold.core.errors import Failed, Refused
@@ -119,6 +123,17 @@ def gather(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give all ranks the buffers of rank 0.
+
+    Data parallelism does so before each forward pass of a training; after the last one, BatchNorm's
+    statistics are each rank's own, and its metrics would be those of another model.
+    """
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def compile_model(model: nn.Module, *, backend: str = "inductor") -> None:

@@ -1,7 +1,11 @@
 """What went wrong, in words that help: a loss that is not finite, memory that ran out."""
 
+# torch and Fabric leave some types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,7 +70,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict | list | tuple):
-        for item in value.values() if isinstance(value, dict) else value:
+        items: Any = value.values() if isinstance(value, dict) else value
+        for item in items:
             yield from _tensors(item)
 
 
@@ -89,7 +94,7 @@ def told(logs: dict[str, Tensor]) -> str:
 
 
 @contextmanager
-def memory_told(device: torch.device, *, step: Any, advice: str) -> Iterator[None]:
+def memory_told(device: torch.device, *, step: Any, advice: str) -> Generator[None]:
     """Turn running out of memory into `Failed` with the peak and what to try.
 
     Args:
@@ -128,7 +133,7 @@ def _peak(device: torch.device) -> str:
 
 
 def _memory(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).total_memory
+    return int(torch.cuda.get_device_properties(device).total_memory)
 
 
 def peak_memory(device: torch.device) -> int:

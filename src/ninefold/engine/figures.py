@@ -3,6 +3,10 @@
 A figure that cannot be drawn costs a warning, never the training.
 """
 
+# torch and Fabric leave some types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 import functools
 import logging
 from collections.abc import Callable

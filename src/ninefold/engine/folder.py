@@ -62,10 +62,11 @@ def _differences(
 ) -> list[tuple[str, Any, Any]]:
     found: list[tuple[str, Any, Any]] = []
     for name in [*before, *(n for n in now if n not in before)]:
-        old, new = before.get(name), now.get(name)
+        old: Any = before.get(name)
+        new: Any = now.get(name)
         if old == new or prefix + name in HARMLESS:
             continue
-        if isinstance(old, dict) and isinstance(new, dict):
+        if all(type(value) is dict for value in (old, new)):
             found += _differences(old, new, f"{prefix}{name}.")
         else:
             found.append((prefix + name, old, new))

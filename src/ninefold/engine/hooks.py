@@ -4,8 +4,12 @@ Each looks at the step first and does nothing most of the time. None waits for a
 intervals.
 """
 
+# torch and Fabric leave some types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,7 +102,7 @@ class Logger:
         self._observer.logged(record)
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> Generator[None]:
         """Time that is no training: validations and saves."""
         start = time.perf_counter()
         yield

@@ -1,10 +1,14 @@
 """A model that is ready to be used: a run's best one, or any with weights."""
 
+# torch and Fabric leave some types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -16,6 +20,7 @@ from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import Result
 from ninefold.core.weights import read_weights
 from ninefold.data.decode import decode
+from ninefold.data.listing import WHOLE
 from ninefold.data.loader import evaluation_batches
 from ninefold.data.open import open_data, open_images
 from ninefold.data.records import DataSet, Records
@@ -98,7 +103,7 @@ class Opened:
         """
         if top < 1 or batch_size < 1:
             raise Refused(f"predict: top is {top}, batch_size {batch_size}; both count from 1")
-        records = _records(images)
+        records = _records(images, self.preprocess.channels)
         prepare = Prepare(self.preprocess, self.device)
         batches = evaluation_batches(
             records, preprocess=self.preprocess, batch_size=min(batch_size, len(records)), workers=0
@@ -112,23 +117,23 @@ class Opened:
                 said = self.task.predict(self.model(batch.x), batch, top=top)
                 for index, record in zip(loaded.index.tolist(), said, strict=True):
                     if index >= 0:
-                        found.append(Prediction(file=records.files[index], **record))
+                        found.append(Prediction(file=str(records.files[index]), **record))
         return found
 
     def evaluate(self, data: Any, *, split: str = "test", batch_size: int = 64) -> Result:
         """Metrics on a split of any data with these classes; they are matched by name.
 
         Args:
-            data: Whatever `Run.data` may be. A folder of class folders is taken whole, as it
-                stands, whatever `split` is.
+            data: Whatever `Run.data` may be. A set that came without splits is taken whole,
+                whatever `split` says, unless the run itself was trained on it: then its splits
+                are as they were.
             split: `train`, `val` or `test`.
 
         Raises:
             Refused: the data cannot be opened, have no such split, or other classes.
         """
-        opened = data if isinstance(data, DataSet) else open_data(data, task=self.task.name)
-        records = _choose(opened, split)
-        records = _by_name(records, opened, self.classes)
+        opened = self._open(data)
+        records = _by_name(_choose(opened, split), opened, self.classes)
         batches = evaluation_batches(
             records, preprocess=self.preprocess, batch_size=batch_size, workers=-1
         )
@@ -136,6 +141,12 @@ class Opened:
             self.model, self.task, batches, preprocess=self.preprocess, device=self.device,
             split=split, step=self.step, conditions={"data": opened.address, "model": self.name},
         )  # fmt: skip
+
+    def _open(self, data: Any) -> DataSet:
+        """Data with the splits they came with; the run's own with those that it was trained on."""
+        own = bool(self.data) and _address(data) == _address(self.data)
+        channels = self.preprocess.channels
+        return open_data(data, task=self.task.name, channels=channels, cut=own)
 
 
 def open_run(folder: str | Path, *, device: torch.device | str | None = None) -> Opened:
@@ -202,8 +213,8 @@ def open_model(
     file = read_weights(source)
     told = file.metadata
     classes = tuple(json.loads(told["classes"])) if "classes" in told else ()
-    known = json.loads(told["model_options"]) if told.get("preset") == name else {}
-    options = {**known, **options}
+    if told.get("preset") == name:
+        options = {**json.loads(told["model_options"]), **options}
     if classes:
         options.setdefault("num_classes", len(classes))
     model = create_model(name, **options)
@@ -251,18 +262,31 @@ def _ready(
     )
 
 
-def _records(images: Any) -> Records:
+def _records(images: Any, channels: int) -> Records:
     """Paths opened as such, all else held in memory."""
-    items: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
+    several = isinstance(images, list | tuple)
+    items = list(cast(Sequence[Any], images)) if several else [images]
     if not items:
         raise Refused("predict: no images were given")
     if all(isinstance(item, str | Path) for item in items):
-        return open_images(items)
+        return open_images(items, channels=channels)
     names = [str(v) if isinstance(v, str | Path) else f"image {i}" for i, v in enumerate(items)]
-    return Records(files=names, labels=(), load=lambda i: Sample(decode(items[i])))
+    return Records(
+        files=names, labels=(), load=lambda i: Sample(decode(items[i], channels=channels))
+    )
+
+
+def _address(data: Any) -> str:
+    """One name for a path however it is written."""
+    text = str(data)
+    return (
+        str(Path(text).resolve()) if isinstance(data, str | Path) and Path(text).exists() else text
+    )
 
 
 def _choose(data: DataSet, split: str) -> Records:
+    if list(data.splits) == [WHOLE]:
+        return data.splits[WHOLE]
     if split in data.splits:
         return data.splits[split]
     has = ", ".join(data.splits)
@@ -284,13 +308,18 @@ def _by_name(records: Records, data: DataSet, classes: tuple[str, ...]) -> Recor
     ids = [classes.index(name) for name in data.classes]
 
     def moved(label: Any) -> Any:
-        return ids[label] if isinstance(label, int) else tuple(ids[one] for one in label)
+        if isinstance(label, int):
+            return ids[label]
+        several: tuple[int, ...] = label
+        return tuple(ids[one] for one in several)
 
     def load(i: int) -> Sample:
         sample = records.load(i)
         return replace(sample, y=moved(sample.y))
 
-    return replace(records, labels=[moved(label) for label in records.labels], load=load)
+    labels = [moved(label) for label in records.labels]
+    width = len(classes) if records.num_classes else 0
+    return replace(records, labels=labels, load=load, num_classes=width)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -58,7 +58,8 @@ class Signals:
             return
         if number == signal.SIGINT and self.asked >= INTERRUPT:
             raise KeyboardInterrupt
-        weight = {signal.SIGTERM: TERMINATE, signal.SIGINT: INTERRUPT}.get(number, SAVE)  # type: ignore[call-overload]
+        ends: dict[int, int] = {signal.SIGTERM: TERMINATE, signal.SIGINT: INTERRUPT}
+        weight = ends.get(number, SAVE)
         self.asked = max(self.asked, weight)
 
     def agreed(self, step: int, device: torch.device) -> int:

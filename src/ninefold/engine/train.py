@@ -1,5 +1,9 @@
 """`ninefold.train`: from a run to a trained, evaluated model in a folder."""
 
+# torch and Fabric leave some types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 import hashlib
 import json
 import logging
@@ -29,7 +33,7 @@ from ninefold.engine.build import (
     set_up,
 )  # fmt: skip
 from ninefold.engine.config import Run
-from ninefold.engine.device import agree, describe_device, gather, launch
+from ninefold.engine.device import agree, describe_device, gather, launch, share_buffers
 from ninefold.engine.evaluate import evaluate, versions
 from ninefold.engine.figures import draw_batch, draw_log, draw_result
 from ninefold.engine.folder import (
@@ -132,10 +136,15 @@ class _Training:
         own = [*sinks(folder), *observers] if self.first_rank else []
         self.signals = Signals()
         self.observer = Observers(own, self.signals)
+        self.made_by = {
+            **versions(),
+            "precision": precision,
+            "device": describe_device(fabric),
+        }
         self.record = {
             "run": fingerprint(run),
             "data": data_record(parts.data),
-            "made_by": {**versions(), "precision": precision, "device": describe_device(fabric)},
+            "made_by": self.made_by,
         }
         self.state = set_up(run, parts, fabric)
         self.micro = run.batch_size // (fabric.world_size * run.accumulate)
@@ -231,7 +240,9 @@ class _Training:
         return [watch, logger, validator, saver], validator
 
     def validate(self, state: State) -> Result:
-        return self.evaluated(self.averaged(state), "val", state.step, self.heeding_signals)
+        model = self.averaged(state)
+        share_buffers(model)
+        return self.evaluated(model, "val", state.step, self.heeding_signals)
 
     # Before and after
 
@@ -249,10 +260,11 @@ class _Training:
         record = content["record"]
         check_data_same(record["data"], self.parts.data)
         checkpoint.unpack(content, self.state)
+        before: dict[str, str] = record["made_by"]
         changed = [
-            f"{name} was {old}, now {self.record['made_by'].get(name)}"
-            for name, old in record["made_by"].items()
-            if old != self.record["made_by"].get(name)
+            f"{name} was {before.get(name)}, now {value}"
+            for name, value in self.made_by.items()
+            if value != before.get(name)
         ]
         if changed:
             log.warning("going on, but not bit for bit: %s", "; ".join(changed))
