@@ -201,7 +201,10 @@ def results_page(kept: list[Measurement], *, pictures: Collection[str] = ()) -> 
 def _figures(claim: Claim) -> str:
     if not claim.figures:
         return claim.note or "no number at hand"
-    told = [f"{f.setting}: {_figure(f)}" + f" {f.corrected}".rstrip() for f in claim.figures]
+    told = [
+        f"{f.setting}: {_figure(f)}" + (f". {f.corrected}" if f.corrected else "")
+        for f in claim.figures
+    ]
     return "<br>".join([*told, claim.note] if claim.note else told)
 
 

@@ -71,7 +71,7 @@ def swin_shift(scale: Scale) -> Pair:
         )
         return _on_and_off(run, 6, "generated pictures of 64 pixels, twelve outlines on textures")
     run = _swin(
-        "synthetic://classification?size=32&train=32&val=12&test=24",
+        "synthetic://classification?size=32&train=64&val=24&test=96",
         image_size=32,
         options=(
             "patch_size=4",
@@ -80,7 +80,7 @@ def swin_shift(scale: Scale) -> Pair:
             "depths=[2,2]",
             "num_heads=[1,2]",
         ),
-        epochs=1,
+        epochs=2,
         batch_size=16,
     ).changed(workers=0)
     return _on_and_off(run, 2, "generated pictures of 32 pixels, twelve outlines on textures")
