@@ -12,6 +12,7 @@ from zoo import COLUMNS, ROWS, chunk, photo, write_bad, write_good, write_png_he
 
 from ninefold.core.errors import Refused
 from ninefold.data.decode import decode, read_size
+from ninefold.data.jpeg import fast_jpeg
 
 
 def test_every_file_of_the_zoo_shows_the_photo(tmp_path: Path) -> None:
@@ -226,6 +227,33 @@ def test_bytes_and_pillow_images_take_the_same_way(tmp_path: Path) -> None:
         with Image.open(path) as opened:
             assert torch.equal(decode(opened), from_bytes)
         assert torch.equal(decode(path), from_bytes)
+
+
+@pytest.mark.parametrize("options", [{"quality": 30}, {"subsampling": 0}, {"progressive": True}])
+def test_the_fast_way_for_jpeg_gives_pillows_pixels(options: dict[str, int]) -> None:
+    for mode in ("RGB", "L"):
+        file = io.BytesIO()
+        Image.fromarray(photo(51, 77)).convert(mode).save(file, "JPEG", **options)
+        pixels = fast_jpeg(file.getvalue(), mode)
+        assert pixels is not None
+        with Image.open(file) as image:
+            assert np.array_equal(pixels.squeeze(), np.asarray(image))
+
+
+def test_damaged_jpegs_end_as_pillow_has_it() -> None:
+    file = io.BytesIO()
+    Image.fromarray(photo(51, 77)).save(file, "JPEG")
+    whole, values = file.getvalue(), np.random.default_rng(0)
+    for place in values.integers(0, len(whole), 60).tolist():
+        for damaged in (whole[:place], whole[:place] + b"\x5a" + whole[place + 1 :]):
+            try:
+                with Image.open(io.BytesIO(damaged)) as image:
+                    expected = np.asarray(image.convert("RGB"))
+            except Exception:
+                with pytest.raises(Refused):
+                    decode(damaged)
+            else:
+                assert np.array_equal(decode(damaged).permute(1, 2, 0).numpy(), expected)
 
 
 def test_the_result_is_interleaved_for_fast_resizing(tmp_path: Path) -> None:

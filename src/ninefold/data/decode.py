@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ninefold.core.errors import Refused, printable
+from ninefold.data.jpeg import fast_jpeg
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -147,6 +148,10 @@ def _read(source: Any, name: str, channels: int, pixel_limit: int) -> Array:
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with _pillow().open(file) as image:
             _check_pixels(name, image.height, image.width, pixel_limit)
+            if image.format == "JPEG":
+                pixels = fast_jpeg(source, image.mode)
+                if pixels is not None:
+                    return _upright(pixels, _orientation(image))
             image.load()
             return _upright(_values(image, channels), _orientation(image))
     _check_pixels(name, source.height, source.width, pixel_limit)
