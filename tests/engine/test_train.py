@@ -19,7 +19,8 @@ from ninefold.engine import checkpoint
 from ninefold.engine.config import Run
 from ninefold.engine.folder import Lock
 from ninefold.engine.opened import open_run
-from ninefold.engine.train import train, train_seeds
+from ninefold.engine.seeds import train_seeds
+from ninefold.engine.train import train
 from ninefold.optim.config import AdamW
 
 

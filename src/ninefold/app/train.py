@@ -66,7 +66,7 @@ def _train(run: Run, out: str, *, resume: bool) -> int:
 
 def _train_seeds(run: Run, count: int, out: str, *, resume: bool) -> int:
     """Train once a seed; then mean, spread and interval of every metric."""
-    from ninefold.engine.train import train_seeds
+    from ninefold.engine.seeds import train_seeds
 
     begun = list(Path(out).glob(f"seed_*/{RUN}")) if out else []
     if begun and not resume:

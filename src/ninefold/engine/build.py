@@ -39,12 +39,14 @@ class Parts:
     """Everything that a run needs.
 
     Args:
+        run: The run, at the image size that it trains at.
         stop: Optimizer steps in all.
         epoch: Optimizer steps an epoch; not whole in general.
         options: What `create_model` was told, to be told again when the model is opened.
         notes: What was decided on the way.
     """
 
+    run: Run
     data: DataSet
     model: nn.Module
     task: Task
@@ -75,6 +77,9 @@ def build(run: Run, world: int) -> Parts:
     for records in data.splits.values():
         verify(records)
     notes = list(data.notes)
+    if run.fit_image_size and (size := usual_size(data)) < run.preprocess.image_size:
+        notes.append(f"trains at {size} x {size} pixels, as large as the images are")
+        run = run.changed(preprocess=run.preprocess.changed(image_size=size))
     task = make_task(data.task, data.classes, run.loss)
     options = {
         "image_size": run.preprocess.image_size,
@@ -90,7 +95,15 @@ def build(run: Run, world: int) -> Parts:
     check_fit(model, run.preprocess.image_size, run.preprocess.channels, run.model)
     epoch = len(data.splits["train"]) / run.batch_size
     stop = run.steps or max(1, round(run.epochs * epoch))
-    return Parts(data, model, task, stop, epoch, options, notes)
+    return Parts(run, data, model, task, stop, epoch, options, notes)
+
+
+def usual_size(data: DataSet) -> int:
+    """The median of the shorter sides of a few training images, rounded up to a multiple of 4."""
+    records = data.splits["train"]
+    some = range(0, len(records), -(-len(records) // 32))
+    sides = sorted(min(records.load(i).x.shape[-2:]) for i in some)
+    return -(-sides[len(sides) // 2] // 4) * 4
 
 
 def _load(run: Run, model: nn.Module) -> list[str]:

@@ -36,6 +36,8 @@ class Run(Config):
     """A folder, a table, or an address that DESIGN section 4 names."""
     preprocess: Preprocess = Preprocess()
     """Size, crop and normalisation, for training and ever after."""
+    fit_image_size: bool = False
+    """Train at the data's own image size where that is smaller than `preprocess.image_size`."""
     augment: Augment = Augment()
     """What is done to training images."""
     uncertainty: str = "softmax"

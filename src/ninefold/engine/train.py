@@ -57,7 +57,6 @@ from ninefold.engine.signals import SAVE, Signals
 from ninefold.engine.sinks import sinks
 from ninefold.engine.update import NotFinite, State, descend
 from ninefold.optim.schedule import factor
-from ninefold.report.statistics import summarise
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +129,8 @@ class _Training:
         folder: Path,
         observers: Iterable[Observer],
     ) -> None:
-        self.run, self.parts, self.fabric, self.folder = run, parts, fabric, folder
+        self.asked, self.run = run, parts.run
+        self.parts, self.fabric, self.folder = parts, fabric, folder
         self.precision = precision
         self.first_rank = fabric.global_rank == 0
         own = [*sinks(folder), *observers] if self.first_rank else []
@@ -147,7 +147,7 @@ class _Training:
             "made_by": self.made_by,
         }
         self.state = set_up(run, parts, fabric)
-        self.micro = run.batch_size // (fabric.world_size * run.accumulate)
+        self.micro = self.run.batch_size // (fabric.world_size * run.accumulate)
 
     def go(self) -> None:
         """Everything up to the last step."""
@@ -156,7 +156,7 @@ class _Training:
             self.check_room()
         self.restore()
         if self.first_rank:
-            self.run.write(self.folder / RUN)
+            self.asked.write(self.folder / RUN)
             cut_logs(self.folder, self.state.step, final=self.state.step == self.parts.stop)
         self.fabric.barrier()
         self.observer.started(self.plan())
@@ -371,37 +371,3 @@ def result_of(line: dict[str, Any]) -> Result:
     numbers = {k: v for k, v in line.items() if isinstance(v, float) and k not in ("split", "step")}
     others = {k: v for k, v in line.items() if k not in numbers and k not in ("split", "step")}
     return Result(line["split"], line["step"], numbers, others)
-
-
-def train_seeds(
-    run: Run, seeds: Iterable[int], out: str | Path, *, observers: Sequence[Observer] = ()
-) -> dict[str, Any]:
-    """Train once a seed in `out/seed_K`, resumable, and sum up in `out/summary.json`.
-
-    Returns:
-        By split and metric: `mean`, `spread` (standard deviation), `low` and `high` (95 % t
-        interval of the mean; of a single seed infinite, null in the file) and `values` by seed.
-    """
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    for seed in seeds:
-        folder = Path(out) / f"seed_{seed}"
-        train(run.changed(seed=seed), out=folder, resume=True, observers=observers)
-        for line in read_lines(folder / RESULTS):
-            result = result_of(line)
-            for name, value in result.metrics.items():
-                found.setdefault(result.split, {}).setdefault(name, {})[seed] = value
-    summary = {
-        split: {name: _summed(values) for name, values in metrics.items()}
-        for split, metrics in found.items()
-    }
-    aside = Path(out) / ".summary.json.tmp"
-    aside.unlink(missing_ok=True)
-    append_line(aside, summary)
-    aside.replace(Path(out) / "summary.json")
-    return summary
-
-
-def _summed(values: dict[int, float]) -> dict[str, Any]:
-    told = summarise(list(values.values()))
-    ends = {"low": told.low, "high": told.high}
-    return {"mean": told.mean, "spread": told.spread, **ends, "values": values}

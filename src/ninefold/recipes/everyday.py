@@ -33,6 +33,7 @@ def quickstart(
         data=name_of(data),
         drop_path=min(0.1, preset.drop_path),
         preprocess=preset.preprocess,
+        fit_image_size=name.endswith("_atto"),
         augment=choose_augment(augment),
         loss=Loss(label_smoothing=0.1),
         optim=choose_optim(

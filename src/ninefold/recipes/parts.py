@@ -92,6 +92,7 @@ def finish(run: Run, changes: dict[str, Any]) -> Run:
         raise Refused(f"no uncertainty method is called {method!r}; there is softmax")
     if "image_size" in values:
         values["preprocess"] = run.preprocess.changed(image_size=values.pop("image_size"))
+        values.setdefault("fit_image_size", False)
     return run.changed(**values)
 
 
