@@ -53,8 +53,6 @@ class Thing:
         y: Likewise.
         radius: Likewise.
         angle: Turn, clockwise, in radians.
-        rim: Width of the border inside the outline, as a share of the radius.
-        rim_colour: One value a channel, from 0 to 1.
     """
 
     outline: str
@@ -63,8 +61,6 @@ class Thing:
     radius: float
     angle: float
     texture: Texture
-    rim: float = 0.0
-    rim_colour: Colour = ()
 
 
 @dataclass(frozen=True)
@@ -96,13 +92,8 @@ def paint(scene: Scene, size: int) -> Painted:
     image = _surface(scene.ground, x, y)
     masks = np.zeros((len(scene.things), size, size), dtype=bool)
     for number, thing in enumerate(scene.things):
-        distance, pixels = _distance(thing, x, y), thing.radius * size
-        surface = _surface(thing.texture, x, y)
-        if thing.rim:
-            rim = np.asarray(thing.rim_colour, dtype=np.float32)[:, None, None]
-            surface += np.clip(0.5 + (distance + thing.rim) * pixels, 0, 1) * (rim - surface)
-        cover = np.clip(0.5 - distance * pixels, 0, 1)
-        image += cover * (surface - image)
+        cover = np.clip(0.5 - _distance(thing, x, y) * (thing.radius * size), 0, 1)
+        image += cover * (_surface(thing.texture, x, y) - image)
         masks[:number] &= cover < 0.5
         masks[number] = cover >= 0.5
     boxes = np.array([_box(mask) for mask in masks], dtype=np.float32).reshape(-1, 4)

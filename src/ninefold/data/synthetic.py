@@ -2,8 +2,9 @@
 
 A picture is a function of (seed, split, index) and of nothing else: nothing is stored, any worker
 makes any picture, and no picture of one split is one of another. The class is the outline of the
-one large thing in it. Place, size, turn, colours and textures carry no label, and the thing is as
-often brighter than the ground as darker, so that a linear model on pixels learns next to nothing.
+one large thing in it. Place, size, turn, colours and textures vary and carry no label, so that a
+linear model on pixels fails; that the thing is lighter than the ground lets a small model learn
+its outline within a minute (with either of them the lighter one, it takes several).
 
 Shapes: c channels, h rows, w columns.
 """
@@ -32,6 +33,14 @@ SPLITS = ("train", "val", "test")
 VERSION = 1
 """Goes up with every change of what is painted; part of the fingerprint."""
 
+RADIUS = (0.2, 0.36)
+"""Of the thing that gives the class, as a share of the picture's side."""
+TURN = math.radians(20)
+"""How far that thing is turned at most, to either side."""
+THING_LEVEL, GROUND_LEVEL = (0.62, 0.88), (0.14, 0.4)
+"""Brightness of thing and ground, from 0 to 1."""
+SPREAD = 0.05
+"""How far the two colours of a texture lie from its brightness."""
 NOISE = 0.02
 """Standard deviation of the noise on every pixel, of values from 0 to 1."""
 
@@ -113,40 +122,41 @@ def _records(split: str, count: int, options: Synthetic) -> Records:
 
 
 def draw_scene(values: np.random.Generator, outline: str, channels: int = 3) -> Scene:
-    """A random ground with one large thing of this outline, and now and then small bars."""
-    thing_level, ground_level = _levels(values)
-    radius = values.uniform(0.2, 0.38)
+    """A random ground with one large, lighter thing of this outline; now and then small bars."""
     things = [
-        _thing(values, "bar", values.uniform(0.08, 0.14), values.uniform(0.1, 0.9), channels)
-        for _ in range(values.choice(3, p=(0.6, 0.25, 0.15)))
+        _thing(
+            values, "bar", values.uniform(0.08, 0.14), values.uniform(0.1, 0.9), math.pi, channels
+        )
+        for _ in range(values.choice(3, p=(0.7, 0.2, 0.1)))
     ]
-    things.append(_thing(values, outline, radius, thing_level, channels))
-    return Scene(_texture(values, ground_level, 0.1, channels), tuple(things))
-
-
-def _levels(values: np.random.Generator) -> tuple[float, float]:
-    """Brightness of the thing and of the ground: apart, either of them the brighter one."""
-    dark, light = values.uniform(0.15, 0.4), values.uniform(0.62, 0.88)
-    return (dark, light) if values.random() < 0.5 else (light, dark)
+    radius, level = values.uniform(*RADIUS), values.uniform(*THING_LEVEL)
+    things.append(_thing(values, outline, radius, level, TURN, channels))
+    ground = _texture(values, values.uniform(*GROUND_LEVEL), channels)
+    return Scene(ground, tuple(things))
 
 
 def _thing(
-    values: np.random.Generator, outline: str, radius: float, level: float, channels: int
+    values: np.random.Generator,
+    outline: str,
+    radius: float,
+    level: float,
+    turn: float,
+    channels: int,
 ) -> Thing:
     x, y = values.uniform(radius * 0.95, 1 - radius * 0.95, size=2).tolist()
-    turn = values.uniform(-math.pi, math.pi)
-    return Thing(outline, x, y, radius, turn, _texture(values, level, 0.08, channels))
+    angle = values.uniform(-turn, turn)
+    return Thing(outline, x, y, radius, angle, _texture(values, level, channels))
 
 
-def _texture(values: np.random.Generator, level: float, spread: float, channels: int) -> Texture:
+def _texture(values: np.random.Generator, level: float, channels: int) -> Texture:
     """A surface of about this brightness, in two related colours that differ a little in it."""
     hue = _hue(values, channels)
     other = _unit(hue + 0.5 * _hue(values, channels))
     saturation = values.uniform(0.3, 0.85)
     return Texture(
         pattern=PATTERNS[values.integers(len(PATTERNS))],
-        low=_colour(level - spread, hue, saturation),
-        high=_colour(level + spread, other, saturation),
+        low=_colour(level - SPREAD, hue, saturation),
+        high=_colour(level + SPREAD, other, saturation),
         cycles=values.uniform(3, 8),
         angle=values.uniform(0, 2 * math.pi),
         phase=values.uniform(0, 2 * math.pi),
