@@ -495,6 +495,14 @@ def test_generated_images_have_the_channels_that_are_asked_for(channels: int) ->
     assert data.splits["train"].load(0).x.shape[0] == channels
 
 
+def test_generated_sets_are_told_apart_by_all_of_their_options() -> None:
+    address = "synthetic://classification?train=5&val=5&test=0"
+    one = open_data(address)
+    assert one.fingerprint == open_data(address).fingerprint
+    assert one.fingerprint != open_data(f"{address}&seed=1").fingerprint
+    assert open_data(address, task="multilabel").splits["val"].labels[:2] == [(0,), (1,)]
+
+
 def test_small_images_are_decoded_once_and_cannot_be_spoilt(tmp_path: Path) -> None:
     records = open_data(tree(tmp_path, a=3, b=3), cut=False).splits["all"]
     first = records.load(0).x

@@ -73,12 +73,17 @@ def files_part(files: Sequence[str], labels: Sequence[Any], groups: Sequence[str
 
 @dataclass(frozen=True)
 class Found:
-    """A set as it stands: by split, or as `WHOLE`."""
+    """A set as it stands: by split, or as `WHOLE`.
+
+    Args:
+        identity: What else the fingerprint depends on.
+    """
 
     classes: tuple[str, ...]
     parts: dict[str, Part]
     task: str = "classification"
     notes: tuple[str, ...] = ()
+    identity: str = ""
 
 
 def natural(name: str) -> tuple[Any, ...]:

@@ -23,6 +23,8 @@ from ninefold.data.workers import Plan, worker_batches
 
 _MANY = 12
 """Workers that are chosen at the most; beyond them the parent is the narrow place."""
+_FEW = 1000
+"""Samples whose evaluation on a CPU is no worth a process: what was decoded stays with this one."""
 
 
 def train_batches(
@@ -90,7 +92,7 @@ def evaluation_batches(
 
     Args:
         batch_size: Samples a batch on each rank.
-        workers: As for `train_batches`; small sets are loaded in this process all the same.
+        workers: As for `train_batches`; few batches are loaded in this process all the same.
 
     Raises:
         Refused: while iterating, a file that cannot be decoded.
@@ -104,7 +106,9 @@ def evaluation_batches(
             places = (start + rank + world * row for row in range(rows))
             yield [Request(place if place < count else -1, 0, size) for place in places]
 
-    workers = choose_workers() if workers < 0 else workers
+    if workers < 0:
+        small = count < _FEW and not torch.cuda.is_available()
+        workers = 0 if small else choose_workers()
     steps = -(-count // (batch_size * world))
     fetch = Fetch(records, EvaluationTransform(preprocess), seed=0)
     return _batches(fetch, plan, 0, min(workers, steps // 2))

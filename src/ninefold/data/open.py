@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,6 @@ def open_data(address: Any, *, task: str = "auto", channels: int = 3, cut: bool 
     if task not in _TASKS:
         raise Refused(f"data: task {task!r} is not built yet{nearest(task, _TASKS)}")
     name = printable(address if isinstance(address, str | Path) else name_of(address))
-    if name.startswith("synthetic://"):
-        data = open_synthetic(name)
-        _check_task(data.address, data.task, task)
-        parts = {s: replace(r, load=_converted(r, channels)) for s, r in data.splits.items()}
-        return replace(data, splits=parts)
     found = _look(address, name, task)
     _check_task(name, found.task, task)
     found = _named_task(found, task)
@@ -104,6 +99,8 @@ def _look(address: Any, name: str, task: str) -> Found:
             raise Refused(f"{name}: is no data set; a folder is, or a table ({', '.join(TABLES)})")
         return look_table(path, task=task)
     scheme, is_url, _ = str(address).partition("://")
+    if scheme == "synthetic" and is_url:
+        return _look_synthetic(name)
     if scheme == "torchvision" and is_url:
         return look_torchvision(str(address))
     if is_url:
@@ -114,6 +111,20 @@ def _look(address: Any, name: str, task: str) -> Found:
     if is_reference(str(address)):
         return look_object(find(str(address)), name)
     raise no_such_path(path)
+
+
+def _look_synthetic(address: str) -> Found:
+    """Painted anew at every start, but once for each process."""
+    data = open_synthetic(address)
+    parts = {
+        split: Part(records.files, records.labels, _picture(records), keys=records.files)
+        for split, records in data.splits.items()
+    }
+    return Found(data.classes, parts, data.task, identity=data.fingerprint)
+
+
+def _picture(records: Records) -> Callable[[int], Any]:
+    return lambda i: records.load(i).x
 
 
 def _check_task(name: str, found: str, wanted: str) -> None:
@@ -193,7 +204,8 @@ def _shared_groups(found: Found) -> tuple[str, ...]:
 def _fingerprint(found: Found, address: Any) -> str:
     """A hash of names below the address, sizes, labels, groups and classes."""
     root = f"{address}{os.sep}" if isinstance(address, str | Path) else ""
-    digest = hashlib.sha256(repr((found.task, found.classes)).encode("utf-8", "surrogateescape"))
+    told = repr((found.task, found.classes, found.identity))
+    digest = hashlib.sha256(told.encode("utf-8", "surrogateescape"))
     for split, part in found.parts.items():
         for i, file in enumerate(part.files):
             size = Path(file).stat().st_size if part.on_disk else 0
@@ -240,13 +252,3 @@ def _named(source: Any, name: str, channels: int) -> torch.Tensor:
         if isinstance(source, str | Path):
             raise
         raise Refused(f"{printable(name)}: {str(error).removeprefix('image: ')}") from None
-
-
-def _converted(records: Records, channels: int) -> Any:
-    def load(i: int) -> Sample:
-        sample = records.load(i)
-        if sample.x.shape[0] == channels:
-            return sample
-        return replace(sample, x=_named(sample.x, records.files[i], channels))
-
-    return load
