@@ -81,3 +81,16 @@ def test_squashing_shows_the_whole_image() -> None:
     image = noise(1, 10, 20)
     view = evaluation_view(image, Preprocess(squash=True, crop_fraction=0.5), 8)
     assert torch.equal(view, resize(image, (8, 8)))
+
+
+@pytest.mark.parametrize("form", [(10, 173), (173, 10), (9, 100)])
+def test_the_view_of_a_very_long_image_is_its_middle(form: tuple[int, int]) -> None:
+    ramp = torch.arange(max(form)).view(1, *((1, -1) if form[1] > form[0] else (-1, 1)))
+    image = ramp.expand(3, *form).to(torch.uint8)
+    preprocess = Preprocess(image_size=7, crop_fraction=0.7)
+    assert abs(float(evaluation_view(image, preprocess, 7).float().mean()) - max(form) / 2) < 1.1
+
+
+def test_the_view_of_the_longest_of_images_needs_no_gigabytes() -> None:
+    image = torch.zeros(3, 1, 65535, dtype=torch.uint8)
+    assert evaluation_view(image, Preprocess(), 224).shape == (3, 224, 224)

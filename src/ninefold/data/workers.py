@@ -157,7 +157,10 @@ class _Pool:
                     raise Failed(f"loading: {_advice(error)}") from error
             waited += _POLL
             if waited >= TIMEOUT:
-                at = ", ".join(self._at()) or "no sample"
+                at = ", ".join(self._at()) or (
+                    "no sample, so shared memory or open files may have run out; "
+                    "fewer --workers need less"
+                )
                 for process in self._processes:
                     process.kill()
                 raise Failed(f"loading: no batch came for {waited:.0f} s; the workers are at {at}")
@@ -197,5 +200,5 @@ def _child_signal_kept() -> Iterator[None]:
 def _advice(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if "ancdata" in text or "Too many open files" in text:
-        return f"too many open files ({text}); raise `ulimit -n`, or use fewer --workers"
+        return "too many open files; raise `ulimit -n`, or use fewer --workers"
     return f"{text}; --workers 0 loads without processes"

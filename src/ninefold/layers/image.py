@@ -20,6 +20,9 @@ _FAST_CHANNELS = 4
 """torch resizes up to 4 interleaved uint8 channels with vector instructions, about 10 times faster
 than more of them, or than planes; so wider images go through in parts."""
 
+_LONGEST = 8
+"""Times its shorter side that an image is long at the most, where only its middle is shown."""
+
 
 def resize(
     image: UInt8[Tensor, "c h w"],
@@ -70,9 +73,12 @@ def evaluation_view(
         image_size: Side of the square, in pixels; `preprocess.image_size`, but in training stages.
 
     Source: the rule of torchvision's and timm's evaluation (sizes rounded down, margins to even).
+    Departs: of an image more than 8 times as long as wide, only the middle is resized at all; one
+        of 65535 x 1 pixels would take 13 GB. The square shifts by less than a pixel of the source.
     """
     if preprocess.squash:
         return resize(image, (image_size, image_size), preprocess.interpolation)
+    image = _without_far_ends(image)
     rows, columns = image.shape[1:]
     short = int(image_size / preprocess.crop_fraction)
     height = max(short, short * rows // columns)
@@ -80,3 +86,11 @@ def evaluation_view(
     whole = resize(image, (height, width), preprocess.interpolation)
     top, left = round((height - image_size) / 2), round((width - image_size) / 2)
     return crop(whole, top, left, image_size, image_size)
+
+
+def _without_far_ends(image: UInt8[Tensor, "c h w"]) -> UInt8[Tensor, "c r s"]:
+    """The middle of a very long or wide image; its centre stays the centre."""
+    rows, columns = image.shape[1:]
+    longest = _LONGEST * min(rows, columns)
+    top, left = max(0, rows - longest) // 2, max(0, columns - longest) // 2
+    return crop(image, top, left, rows - 2 * top, columns - 2 * left)
