@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
+from zoo import write_bad, write_good
 
 from ninefold.core.errors import Refused
 from ninefold.data.check import check_data, count_data
@@ -266,6 +267,22 @@ def test_hidden_files_and_loops_of_links_are_passed_over(shapes: Path) -> None:
 def test_odd_names_are_no_trouble(shapes: Path) -> None:
     photo(6).save(shapes / "train" / "disc" / "ein Bild mit \u00e4\u4e2d, 100 %.png")
     assert check_data(str(shapes)) == []
+
+
+def test_every_odd_kind_of_file_that_can_be_decoded_is_sound(tmp_path: Path) -> None:
+    files = write_good(tmp_path / "zoo" / "odd")
+    levels = np.random.default_rng(0).integers(0, 256, (5, 40, 30), dtype=np.uint8)
+    np.save(tmp_path / "zoo" / "odd" / "five.npy", levels)
+    findings = check_data(str(tmp_path / "zoo"))
+    assert {f.level for f in findings} <= {"note", "warning"}
+    assert {f.kind for f in findings} <= {"near-duplicate", "duplicate", "extension", "rotated"}
+    assert count_data(str(tmp_path / "zoo")) == {"all": {"odd": len(files) + 1}}
+
+
+def test_bad_files_of_every_kind_are_told(tmp_path: Path) -> None:
+    files = write_bad(tmp_path / "zoo" / "odd")
+    errors = {f.file for f in check_data(str(tmp_path / "zoo")) if f.level == "error"}
+    assert errors == {str(file) for file in files}
 
 
 def test_class_names_that_differ_in_unicode_form_are_told(tmp_path: Path) -> None:

@@ -151,15 +151,15 @@ def _read(source: Any, name: str, channels: int, pixel_limit: int) -> Array:
             if image.format == "JPEG":
                 pixels = fast_jpeg(source, image.mode)
                 if pixels is not None:
-                    return _upright(pixels, _orientation(image))
+                    return _upright(pixels, orientation(image))
             image.load()
-            return _upright(_values(image, channels), _orientation(image))
+            return _upright(_values(image, channels), orientation(image))
     _check_pixels(name, source.height, source.width, pixel_limit)
-    return _upright(_values(source, channels), _orientation(source))
+    return _upright(_values(source, channels), orientation(source))
 
 
-def _orientation(image: "Image") -> int:
-    """1 to 8; 1 where the EXIF block is broken, which spoils no pixel."""
+def orientation(image: "Image") -> int:
+    """EXIF's 1 to 8; 1 where the EXIF block is broken, which spoils no pixel."""
     try:
         return image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:

@@ -1,7 +1,7 @@
 """One image as `check` sees it: what is wrong with it, and what it shows."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -10,15 +10,13 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ninefold.data.decode import decode
+from ninefold.data.decode import decode, orientation
 from ninefold.data.duplicates import SIDE, fingerprint
 
 TINY = 8
 """A side of fewer pixels is told."""
 ASPECT = 10
 """A long side of more than so many times the short one is told."""
-ORIENTATION = 0x0112
-"""Number of the EXIF tag that says how the camera was held."""
 
 
 Level = Literal["error", "warning", "note"]
@@ -68,12 +66,14 @@ def probe_file(path: str, pixel_limit: int) -> Probe:
         return Probe((Finding("empty-file", "error", path, "the file is empty"),))
     digest = hashlib.blake2b(content, digest_size=16).digest()
     try:
+        if path.lower().endswith(".npy"):
+            return replace(_probe_array(path, pixel_limit), digest=digest)
         with Image.open(BytesIO(content)) as image:
             findings = _header(image, path, pixel_limit)
             if any(finding.level == "error" for finding in findings):
                 return Probe(findings, digest)
-            rotated = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-            grey = _grey(image, path, pixel_limit)
+            turned = orientation(image) in range(2, 9)
+            grey = _grey(image, path, turned, pixel_limit)
     except Image.DecompressionBombError:
         return Probe((_too_many(path, "far more", pixel_limit),), digest)
     except UnidentifiedImageError:
@@ -83,7 +83,7 @@ def probe_file(path: str, pixel_limit: int) -> Probe:
         reason = " ".join(str(error).split()).removeprefix(f"{path}: ")
         kind = "truncated" if "truncated" in reason.lower() else "unreadable"
         return Probe((Finding(kind, "error", path, f"cannot be decoded: {reason}"),), digest)
-    return Probe(findings, digest, *_shown(grey), rotated=rotated)
+    return Probe(findings, digest, *_shown(grey), rotated=turned)
 
 
 def probe_pixels(image: UInt8[np.ndarray, "c h w"], name: str) -> Probe:
@@ -91,6 +91,13 @@ def probe_pixels(image: UInt8[np.ndarray, "c h w"], name: str) -> Probe:
     digest = hashlib.blake2b(f"{image.shape}".encode() + image.tobytes(), digest_size=16).digest()
     grey = Image.fromarray(image.mean(axis=0).astype(np.uint8))
     return Probe(_extent(grey, name), digest, *_shown(grey))
+
+
+def _probe_array(path: str, pixel_limit: int) -> Probe:
+    """A `.npy` file, which may have any number of channels."""
+    shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    channels = min(shape[0], shape[2]) if len(shape) == 3 else 1
+    return probe_pixels(decode(path, channels=channels, pixel_limit=pixel_limit).numpy(), path)
 
 
 def _header(image: Image.Image, path: str, pixel_limit: int) -> tuple[Finding, ...]:
@@ -120,11 +127,12 @@ def _too_many(path: str, pixels: str, limit: int) -> Finding:
     return Finding("pixel-limit", "error", path, message)
 
 
-def _grey(image: Image.Image, path: str, pixel_limit: int) -> Image.Image:
+def _grey(image: Image.Image, path: str, turned: bool, pixel_limit: int) -> Image.Image:
     """The whole image decoded; a JPEG small and grey at once, which is several times faster."""
     if image.format == "JPEG":
         image.draft("L", (2 * SIDE, 2 * SIDE))
-        return ImageOps.exif_transpose(image.convert("L"))
+        grey = image.convert("L")
+        return ImageOps.exif_transpose(grey) if turned else grey
     return Image.fromarray(decode(path, channels=1, pixel_limit=pixel_limit)[0].numpy())
 
 
