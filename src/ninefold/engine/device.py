@@ -4,7 +4,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
+import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
 from ninefold.core.errors import Failed, Refused
+
+log = logging.getLogger(__name__)
 
 
 class Autocast(MixedPrecision):
@@ -136,14 +140,12 @@ def share_buffers(model: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def compile_model(model: nn.Module, *, backend: str = "inductor") -> None:
+def compile_model(model: nn.Module, *, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile a model in place, under its old names; where that fails, go on without.
 
     The compiler runs at the first call. If it fails there, the model is as before, and the log has
     one warning.
     """
-    import logging
-
     from torch._dynamo.exc import TorchDynamoException
 
     model.compile(backend=backend)
@@ -156,7 +158,7 @@ def compile_model(model: nn.Module, *, backend: str = "inductor") -> None:
         except TorchDynamoException as error:
             inner._compiled_call_impl = None
             reason = " ".join(str(error).split())[:200]
-            logging.getLogger(__name__).warning("not compiled, going on without: %s", reason)
+            log.warning("not compiled, going on without: %s", reason)
             return model(*args, **kwargs)
 
     inner._compiled_call_impl = call
