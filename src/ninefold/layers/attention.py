@@ -9,7 +9,6 @@ leading axes (images, windows).
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor

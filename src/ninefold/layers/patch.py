@@ -32,8 +32,11 @@ class PatchEmbed(nn.Module):
         rows, columns = (-n % p for n, p in zip(image.shape[-2:], self.patch, strict=True))
         if rows or columns:
             image = F.pad(image, (0, columns, 0, rows))
-        x = self.proj(image).permute(0, 2, 3, 1)
-        return x.contiguous() if self.norm is None else self.norm(x)
+        b, _, height, width = image.shape
+        x = self.proj(image).flatten(2).transpose(1, 2)
+        # Stated anew, since traced code would carry the convolution's own expression through all.
+        x = x.reshape(b, height // self.patch[0], width // self.patch[1], -1)
+        return x if self.norm is None else self.norm(x)
 
 
 class PatchMerging(nn.Module):
@@ -53,6 +56,7 @@ class PatchMerging(nn.Module):
         b, h, w, c = x.shape
         if h % 2 or w % 2:
             x = F.pad(x, (0, 0, 0, w % 2, 0, h % 2))
+        rows, columns = x.shape[1] // 2, x.shape[2] // 2
         # Within a cell the row changes fastest: the order of the authors' weights.
-        x = x.view(b, (h + 1) // 2, 2, (w + 1) // 2, 2, c).permute(0, 1, 3, 4, 2, 5)
-        return self.reduction(self.norm(x.reshape(b, (h + 1) // 2, (w + 1) // 2, 4 * c)))
+        x = x.view(b, rows, 2, columns, 2, c).permute(0, 1, 3, 4, 2, 5)
+        return self.reduction(self.norm(x.reshape(b, rows, columns, 4 * c)))

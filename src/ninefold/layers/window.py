@@ -10,6 +10,7 @@ a remembered index (`Places`), whose backward pass is a gather by the inverse in
 exported code gets the plain form (`cut`, `join`), which compilers fuse and which knows no cache.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -60,14 +61,14 @@ def cut(x: Tensor, window: Axes, shift: Axes) -> Tensor:
     Returns:
         `(b, w, n, c)`.
     """
-    axes = range(1, len(window) + 1)
-    gaps = [-x.shape[a] % w for a, w in zip(axes, window, strict=True)]
+    b, *size, c = x.shape
+    padded = _padded(size, window)
+    gaps = [full - length for full, length in zip(padded, size, strict=True)]
     if any(gaps):
         x = F.pad(x, (0, 0, *(part for gap in reversed(gaps) for part in (0, gap))))
     if any(shift):
-        x = x.roll([-s for s in shift], list(axes))
-    b, *size, c = x.shape
-    grid = [length // w for length, w in zip(size, window, strict=True)]
+        x = x.roll([-s for s in shift], list(range(1, len(window) + 1)))
+    grid = [length // w for length, w in zip(padded, window, strict=True)]
     x = x.view(b, *(part for pair in zip(grid, window, strict=True) for part in pair), c)
     x = x.permute(0, *range(1, 2 * len(window), 2), *range(2, 2 * len(window) + 1, 2), -1)
     return x.reshape(b, prod(grid), prod(window), c)
@@ -76,15 +77,22 @@ def cut(x: Tensor, window: Axes, shift: Axes) -> Tensor:
 def join(windows: Tensor, size: Axes, window: Axes, shift: Axes) -> Tensor:
     """The map `(b, *size, c)` whose `cut` the windows `(b, w, n, c)` are."""
     b, c, rank = windows.shape[0], windows.shape[-1], len(window)
-    grid = [-(-length // w) for length, w in zip(size, window, strict=True)]
+    padded = _padded(size, window)
+    grid = [length // w for length, w in zip(padded, window, strict=True)]
     x = windows.view(b, *grid, *window, c)
     x = x.permute(0, *(1 + a + part for a in range(rank) for part in (0, rank)), -1)
-    x = x.reshape(b, *(g * w for g, w in zip(grid, window, strict=True)), c)
+    x = x.reshape(b, *padded, c)
     if any(shift):
         x = x.roll(list(shift), list(range(1, rank + 1)))
-    for axis, length in enumerate(size, start=1):
-        x = x.narrow(axis, 0, length)
+    for axis, (length, full) in enumerate(zip(size, padded, strict=True), start=1):
+        x = x if length == full else x.narrow(axis, 0, length)
     return x
+
+
+def _padded(size: Sequence[int], window: Axes) -> list[int]:
+    """Sizes rounded up to whole windows; written so that traced sizes stay simple expressions."""
+    pairs = zip(size, window, strict=True)
+    return [length if length % w == 0 else (length // w + 1) * w for length, w in pairs]
 
 
 def window_mask(
@@ -97,7 +105,7 @@ def window_mask(
     Departs: the references add -100, whose exponential is a subnormal number and slow on CPUs; the
     softmax is the same.
     """
-    padded = [-(-length // w) * w for length, w in zip(size, window, strict=True)]
+    padded = _padded(size, window)
     region = torch.zeros((1, *padded, 1), dtype=torch.int32, device=device)
     for axis, (length, w, s) in enumerate(zip(padded, window, shift, strict=True), start=1):
         if s:

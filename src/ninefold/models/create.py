@@ -3,14 +3,12 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from torch import nn
 
 from ninefold.core.errors import Refused, nearest
 from ninefold.core.objects import find, is_reference
-from ninefold.models.load import load_weights
 from ninefold.models.presets import PRESETS, list_models, preset_of, unknown_model
 
 __all__ = ["create_model", "list_models", "preset_of"]
@@ -60,6 +58,8 @@ def create_model(name: object, *, weights: object = None, **overrides: Any) -> n
     """
     model = _build(name, overrides)
     if weights is not None and weights != "":
+        from ninefold.models.load import load_weights
+
         source = _published(name) if weights == "pretrained" else weights
         load_weights(model, source)
     return model

@@ -7,6 +7,7 @@ Shapes: b images, i image channels, h rows, w columns, n tokens, d features, k c
 from types import ModuleType
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ class Guest(nn.Module):
 
     Args:
         name: As timm calls it, without `timm/`.
-        num_classes: Outputs of the head; 0 for pooled features.
+        num_classes: Outputs of the head; 0 for pooled features, nothing for timm's number.
         in_channels: Channels of the image.
         drop_path: Probability of dropping a branch, for models that have such.
         image_size: Side of the image in pixels, for models whose weights depend on it.
@@ -50,32 +51,25 @@ class Guest(nn.Module):
         self,
         name: str,
         *,
-        num_classes: int = 1000,
+        num_classes: int | None = None,
         in_channels: int = 3,
         drop_path: float = 0.0,
         image_size: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
-        timm = _timm(name)
-        arguments = {"num_classes": num_classes, "in_chans": in_channels, **options}
+        arguments = {"in_chans": in_channels, **options}
+        if num_classes is not None:
+            arguments["num_classes"] = num_classes
         if drop_path:
             arguments["drop_path_rate"] = drop_path
-        sized = {} if image_size is None else {"img_size": image_size}
-        try:
-            try:
-                self.model = timm.create_model(name, **arguments, **sized)
-            except TypeError:
-                if not sized:  # convolutional models know no image size
-                    raise
-                self.model = timm.create_model(name, **arguments)
-        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            reason = " ".join(str(error).split())
-            raise Refused(f"timm/{name}: timm cannot build it with {arguments}: {reason}") from None
+        if image_size is not None and _takes_size(name, arguments):
+            arguments["img_size"] = image_size
+        self.model = _create(name, arguments)
         self.num_features = int(getattr(self.model, "head_hidden_size", self.model.num_features))
-        self.head = self.model.get_classifier() if num_classes else nn.Identity()
+        self.head = self.model.get_classifier()
         if not isinstance(self.head, nn.Linear | nn.Identity):
-            self.head = nn.Linear(self.num_features, num_classes)
+            self.head = nn.Linear(self.num_features, self.model.num_classes)
         self.model.reset_classifier(0)
 
     def features(
@@ -86,7 +80,7 @@ class Guest(nn.Module):
             last = self.model.forward_features(image)
             return last if last.dim() == 3 else [self._channels_first(last)]
         last, maps = self.model.forward_intermediates(image, output_fmt="NCHW")
-        return [*maps[:-1], self._channels_first(last)]
+        return last if last.dim() == 3 else [*maps[:-1], self._channels_first(last)]
 
     def pool(
         self, features: list[Float[Tensor, "b _c _h _w"]] | Float[Tensor, "b n d"]
@@ -109,6 +103,27 @@ class Guest(nn.Module):
 
     def _channels_first(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2) if self._channels_last() else x
+
+
+def _create(name: str, arguments: dict[str, Any]) -> nn.Module:
+    try:
+        return _timm(name).create_model(name, **arguments)
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        raise Refused(f"timm/{name}: timm cannot build it with {arguments}: {reason}") from None
+
+
+def _takes_size(name: str, arguments: dict[str, Any]) -> bool:
+    """Whether a model is made for one image size: convolutional ones know no such argument."""
+    timm = _timm(name)
+    try:
+        with torch.device("meta"):
+            timm.create_model(
+                name, **arguments, img_size=timm.get_pretrained_cfg(name).input_size[1:]
+            )
+    except TypeError:
+        return False
+    return True
 
 
 def _timm(name: str) -> ModuleType:

@@ -7,14 +7,14 @@ k classes.
 """
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ninefold.core.errors import Refused
+from ninefold.core.errors import Refused, nearest
 from ninefold.layers.drop import DropPath, rising_rates
 from ninefold.layers.mlp import Mlp
 from ninefold.layers.patch import PatchEmbed, PatchMerging
@@ -22,7 +22,7 @@ from ninefold.layers.position import resize_positions
 from ninefold.layers.window import WindowAttention, WindowPolicy, fit_windows
 
 Pair = tuple[int, int]
-POLICIES = ("classification", "dense", "torchvision")
+POLICIES: dict[str, WindowPolicy] = {name: name for name in get_args(WindowPolicy)}
 
 
 class SwinBlock(nn.Module):
@@ -123,16 +123,16 @@ class Swin(nn.Module):
         use_checkpoint: bool = False,
         out_indices: Sequence[int] | None = None,
         frozen_stages: int = -1,
-        window_policy: WindowPolicy | None = None,
+        window_policy: str | None = None,
         shift: bool = True,
         full_tables: bool = False,
     ) -> None:
         super().__init__()
         patch, window = _pair(patch_size), _pair(window_size)
         dims = [embed_dim * 2**i for i in range(len(depths))]
-        _check(dims, depths, num_heads, out_indices, window_policy)
+        _check(dims, depths, num_heads, out_indices)
         dense = out_indices is not None
-        policy = window_policy or ("dense" if dense else "classification")
+        policy = _policy(window_policy, dense)
         grid = None if image_size is None else _grid(_pair(image_size), patch)
         built_for = None if full_tables or policy != "classification" else grid
         self.use_checkpoint, self.frozen_stages = use_checkpoint, frozen_stages
@@ -248,7 +248,7 @@ def _table(window: Pair, built_for: Pair | None, stage: int) -> Pair:
 
 def _check(
     dims: list[int], depths: Sequence[int], num_heads: Sequence[int],
-    out_indices: Sequence[int] | None, policy: str | None,
+    out_indices: Sequence[int] | None,
 ) -> None:  # fmt: skip
     if len(depths) != len(num_heads) or not depths:
         raise Refused(
@@ -264,5 +264,12 @@ def _check(
             f"swin: out_indices {list(out_indices or ())} are not stages of the model; "
             f"from 0 to {len(depths) - 1}"
         )
-    if policy is not None and policy not in POLICIES:
-        raise Refused(f"swin: window_policy is {policy!r}; one of {', '.join(POLICIES)}")
+
+
+def _policy(name: str | None, dense: bool) -> WindowPolicy:
+    if name is None:
+        return "dense" if dense else "classification"
+    if name not in POLICIES:
+        hint = nearest(name, POLICIES)
+        raise Refused(f"swin: window_policy is {name!r}{hint}; one of {', '.join(POLICIES)}")
+    return POLICIES[name]
