@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ninefold.core.batch import Batch
 from ninefold.core.noise import mixed
-from ninefold.core.noise import mixed
 from ninefold.engine.update import State, Update
 
 Hook = Callable[[State, Batch, dict[str, Tensor]], None]
