@@ -57,10 +57,10 @@ def attend(
 
     Departs: which kernel computes it depends on shape and device, so results differ by rounding.
     """
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    factor: float = q.shape[-1] ** -0.5 if scale is None else scale
     if _observers or (q.device.type == "cpu" and k.shape[-2] <= EXPLICIT_KEYS):
-        return _explicit(q, k, v, bias, scale, dropout)
-    return _fused(q, k, v, bias, scale, dropout)
+        return _explicit(q, k, v, bias, factor, dropout)
+    return _fused(q, k, v, bias, factor, dropout)
 
 
 def _explicit(

@@ -3,9 +3,10 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ninefold.core.errors import Refused, nearest
 from ninefold.core.objects import find, is_reference
@@ -43,7 +44,9 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def create_model(name: object, *, weights: object = None, **overrides: Any) -> nn.Module:
+def create_model(
+    name: object, *, weights: str | Path | Mapping[str, Tensor] | None = None, **overrides: Any
+) -> nn.Module:
     """A model in training mode.
 
     Args:
@@ -57,11 +60,11 @@ def create_model(name: object, *, weights: object = None, **overrides: Any) -> n
         Refused: no such model, no such option, or values that do not fit together.
     """
     model = _build(name, overrides)
-    if weights is not None and weights != "":
+    if weights:
         from ninefold.models.load import load_weights
 
-        source = _published(name) if weights == "pretrained" else weights
-        load_weights(model, source)
+        published = isinstance(weights, str) and weights == "pretrained"
+        load_weights(model, _published(name) if published else weights)
     return model
 
 

@@ -65,7 +65,7 @@ class Guest(nn.Module):
             arguments["drop_path_rate"] = drop_path
         if image_size is not None and _takes_size(name, arguments):
             arguments["img_size"] = image_size
-        self.model = _create(name, arguments)
+        self.model: Any = _create(name, arguments)
         self.num_features = int(getattr(self.model, "head_hidden_size", self.model.num_features))
         self.head = self.model.get_classifier()
         if not isinstance(self.head, nn.Linear | nn.Identity):
