@@ -146,3 +146,15 @@ def test_a_validation_that_a_signal_cut_short_is_made_up_for(
     assert_same(state_in(tmp_path / "run"), state_in(folder))
     results = read_lines(tmp_path / "run" / "results.jsonl")
     assert results == read_lines(folder / "results.jsonl")
+
+
+def test_a_stop_at_the_last_step_leaves_validation_and_test_to_the_next_time(
+    tmp_path: Path,
+) -> None:
+    trained_until(9, small(), tmp_path / "run")
+    lines = read_lines(tmp_path / "run" / "results.jsonl")
+    assert [(line["split"], line["step"]) for line in lines] == [("val", 5)]
+    train(small(), out=tmp_path / "run", resume=True)
+    lines = read_lines(tmp_path / "run" / "results.jsonl")
+    assert [line["split"] for line in lines] == ["val", "val", "test"]
+    assert lines[1]["step"] == 9

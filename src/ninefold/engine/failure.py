@@ -150,7 +150,7 @@ def peak_memory(device: torch.device) -> int:
     return used if sys.platform == "darwin" else used * 1024
 
 
-def describe_state(state: State) -> str:
+def where(step: int, state: State) -> str:
     """`step 12 (learning rate 0.001)`."""
     rates = sorted({group["lr"] for group in state.optimizer.param_groups})
-    return f"step {state.step} (learning rate {', '.join(f'{rate:.4g}' for rate in rates)})"
+    return f"step {step} (learning rate {', '.join(f'{rate:.4g}' for rate in rates)})"

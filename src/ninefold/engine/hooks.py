@@ -19,12 +19,12 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ninefold.core.batch import Batch
-from ninefold.core.errors import Failed, Stopped
+from ninefold.core.errors import Failed
 from ninefold.core.results import Result
 from ninefold.engine import checkpoint
 from ninefold.engine.failure import peak_memory
 from ninefold.engine.progress import Observer
-from ninefold.engine.signals import EXIT_CODES, SAVE, Signals
+from ninefold.engine.signals import SAVE, Signals
 from ninefold.engine.update import NotFinite, State, finite
 
 
@@ -189,13 +189,11 @@ class Saver:
         self._watch.settle()
         with self._logger.paused():
             path = self.save(state, needed=last or asked > SAVE)
-        if asked > SAVE and not last:
-            if self._signals.stopped is not None:
-                raise self._signals.stopped
-            raise Stopped(
+        if asked > SAVE:
+            raise self._signals.stopped_at(
                 f"stopped at step {state.step} of {self._stop} and saved as {path}; go on with "
                 "--resume",
-                EXIT_CODES[asked],
+                asked,
             )
 
     def save(self, state: State, *, needed: bool) -> Path | None:

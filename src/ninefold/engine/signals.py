@@ -13,7 +13,7 @@ from ninefold.core.errors import Stopped
 
 SAVE, STOP, INTERRUPT, TERMINATE = 1, 2, 3, 4
 """What was asked for, the stronger the larger; `STOP` comes from an observer."""
-EXIT_CODES = {STOP: 0, INTERRUPT: 130, TERMINATE: 143}
+_EXIT_CODES = {STOP: 0, INTERRUPT: 130, TERMINATE: 143}
 
 
 class Signals:
@@ -48,6 +48,10 @@ class Signals:
         """End the run at the next step boundary."""
         self.stopped = self.stopped or stopped
         self.asked = max(self.asked, STOP)
+
+    def stopped_at(self, message: str, asked: int = 0) -> Stopped:
+        """The exception that ends the run: an observer's own, or one with the signal's code."""
+        return self.stopped or Stopped(message, _EXIT_CODES[asked or self.asked])
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:

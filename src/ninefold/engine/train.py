@@ -93,8 +93,12 @@ def train(
         if fabric.global_rank == 0:
             stack.enter_context(Lock(folder))
         training = _Training(run, parts, fabric, precision, folder, observers)
-        training.go()
-        return training.finish()
+        try:
+            training.go()
+            return training.finish()
+        except BaseException:
+            training.observer.finished([])
+            raise
 
 
 def fingerprint(run: Run) -> str:
@@ -147,7 +151,6 @@ class _Training:
             "made_by": self.made_by,
         }
         self.state = set_up(run, parts, fabric)
-        self.micro = self.run.batch_size // (fabric.world_size * run.accumulate)
 
     def go(self) -> None:
         """Everything up to the last step."""
@@ -185,9 +188,6 @@ class _Training:
             raise self.explained(error) from None
         except Refused as error:  # a file that cannot be decoded, found on the way
             raise Failed(f"{self.where()}: {error}") from None
-        except BaseException:
-            self.observer.finished([])
-            raise
 
     # What `fit` is given
 
@@ -249,7 +249,9 @@ class _Training:
     def check_room(self) -> None:
         weights = checkpoint.size_of(self.state.objective.state_dict())
         one = weights * (4 if self.run.ema else 3)  # with Adam's two moments
-        checkpoint.check_room(self.folder / CHECKPOINTS, one, self.run.keep + 1)
+        folder = self.folder / CHECKPOINTS
+        there = len(list(folder.glob("step_*")))
+        checkpoint.check_room(folder, one, max(1, self.run.keep + 1 - there))
 
     def restore(self) -> None:
         path = checkpoint.newest(self.folder / CHECKPOINTS) if self.first_rank else None
@@ -288,7 +290,10 @@ class _Training:
         lines = read_lines(self.folder / RESULTS) if step and validator.due(step) else []
         seen = any(line["split"] == "val" and line["step"] == step for line in lines)
         if step and validator.due(step) and not gather(seen)[0]:
-            validator.judge(self.state)
+            try:
+                validator.judge(self.state)
+            except Abandoned:
+                raise self.signals.stopped_at(f"stopped at step {step}, as saved before") from None
 
     def averaged(self, state: State) -> torch.nn.Module:
         return state.ema.module if state.ema is not None else state.model  # type: ignore[return-value]
@@ -306,8 +311,10 @@ class _Training:
 
     def evaluated(self, model: torch.nn.Module, split: str, step: int, heed: Any = iter) -> Result:
         run = self.run
+        share = run.batch_size // (self.fabric.world_size * run.accumulate)
         batches = evaluation_batches(
-            self.parts.data.splits[split], preprocess=run.preprocess, batch_size=self.micro,
+            self.parts.data.splits[split], preprocess=run.preprocess,
+            batch_size=max(share, min(4 * share, 64)),  # less memory a sample than in training
             workers=run.workers, rank=self.fabric.global_rank, world=self.fabric.world_size,
         )  # fmt: skip
         return evaluate(
@@ -317,19 +324,18 @@ class _Training:
         )  # fmt: skip
 
     def where(self) -> str:
-        return failure.describe_state(self.state)
+        return failure.where(self.state.step, self.state)
 
     def explained(self, error: NotFinite) -> Failed:
         """What was not finite, where it began, in which files."""
         objective: Any = self.state.objective
-        rates = failure.describe_state(self.state).partition(" ")[2].partition(" ")[2]
         newest = checkpoint.newest(self.folder / CHECKPOINTS)
         if not all(bool(torch.isfinite(p).all()) for p in objective.parameters()) and newest:
             objective.load_state_dict(checkpoint.load(newest)["objective"])
         with self.fabric.autocast():
             found = failure.first_bad(objective.module, error.batch)
         files = failure.batch_files(error.batch, self.parts.data.splits["train"].files)
-        said = f"{failure.told(error.logs)} at step {error.step} {rates}; {found}"
+        said = f"{failure.told(error.logs)} at {failure.where(error.step, self.state)}; {found}"
         if self.first_rank:
             append_line(self.folder / LOG, {"step": error.step, "failed": said, "files": files})
         more = f" and {len(files) - 4} more, see {LOG}" if len(files) > 4 else ""
@@ -347,22 +353,20 @@ class _Training:
         self.fabric.barrier()
         opened = open_run(self.folder, device=self.fabric.device)
         split = "test" if "test" in self.parts.data.splits else "val"
-        lines = read_lines(self.folder / RESULTS)
-        done = any(line["split"] == "test" for line in lines)
-        judged = [result_of(line) for line in lines if line["split"] == "val"]
-        results = [max(judged, key=lambda r: r.metrics.get(self.parts.task.best, -1.0))]
-        if not gather(done)[0]:
+        known = [result_of(line) for line in read_lines(self.folder / RESULTS)]
+        metric = self.parts.task.best
+        judged = sorted((r for r in known if r.split == "val"), key=lambda r: r.metrics[metric])
+        tested = [r for r in known if r.split == "test"]
+        if not gather(tested)[0]:
             result = self.evaluated(opened.model, split, opened.step)
             if split == "test":
                 self.observer.evaluated(result, True)
-                results.append(result)
+                tested = [result]
             if self.first_rank:
                 draw_result(self.folder, result, self.parts.data)
-        else:
-            results += [result_of(line) for line in lines if line["split"] == "test"]
         if self.first_rank:
             draw_log(self.folder)
-        self.observer.finished(results)
+        self.observer.finished([*judged[-1:], *tested[-1:]])
         return opened
 
 
