@@ -15,10 +15,11 @@ from ninefold.core.errors import Refused, nearest
 
 
 def guest_settings(name: str) -> dict[str, Any]:
-    """How a guest wants its images, under the names of `Preprocess`, with classes and licence."""
+    """How a guest wants its images, under the names of `Preprocess`; and of its weights."""
     timm = _timm(name)
     known = timm.get_pretrained_cfg(name)
     size, crop = known.input_size, known.crop_pct
+    file = known.hf_hub_filename or "model.safetensors"
     modes = ("bicubic", "bilinear", "nearest")
     return {
         "preprocess": {
@@ -32,6 +33,7 @@ def guest_settings(name: str) -> dict[str, Any]:
         },
         "num_classes": known.num_classes,
         "licence": known.license or "",
+        "weights": f"hf://{known.hf_hub_id}/{file}" if known.hf_hub_id else "",
     }
 
 
