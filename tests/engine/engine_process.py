@@ -8,6 +8,9 @@ from engine_parts import Until, small
 from ninefold.core.errors import Failed, Stopped
 from ninefold.engine.train import train
 
+LONG = 2000
+"""Steps of the run that is killed: more than it does between twenty kills."""
+
 
 def rank(folder: Path, number: int) -> int:
     """One of two ranks: told apart by their seeds, then trained together until step 4."""
@@ -25,7 +28,7 @@ def rank(folder: Path, number: int) -> int:
 
 def long(folder: Path) -> int:
     """A run of many short steps that saves often, to be killed."""
-    train(small(steps=120, checkpoint_every=3, ema=0.9), out=folder, resume=True)
+    train(small(steps=LONG, checkpoint_every=3, ema=0.9), out=folder, resume=True)
     return 0
 
 

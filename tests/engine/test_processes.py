@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from engine_parts import CLASSES, Net, small
+from engine_process import LONG
 
 from ninefold.core.results import read_lines
 from ninefold.data.loader import evaluation_batches
@@ -87,29 +88,31 @@ def test_two_ranks_agree_count_each_image_once_and_hand_over_to_one_process(
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_a_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     straight = started("long", tmp_path / "straight")
-    begun = time.monotonic()
-    assert straight.wait(600) == 0
-    whole = time.monotonic() - begun
-    draws, kills = random.Random(0), 0
-    while kills < 20:
-        process = started("long", tmp_path / "killed")
-        try:
-            assert process.wait(draws.uniform(0.3, 1.0) * whole) == 0
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-        else:
-            break
-    while started("long", tmp_path / "killed").wait(600) != 0:
-        raise AssertionError("did not resume")
-    assert kills >= 5
+    folder, draws = tmp_path / "killed", random.Random(0)
+    for _ in range(20):
+        process = started("long", folder)
+        before = saved_in(folder)
+        while saved_in(folder) == before and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(draws.uniform(0, 0.5))
+        assert process.poll() is None, process.communicate()[1].decode()[-2000:]
+        process.kill()
+        process.communicate()
+    for process in (straight, started("long", folder)):
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors.decode()[-2000:]
     ends = [
-        checkpoint.load(tmp_path / name / "checkpoints" / "step_120")
-        for name in ("straight", "killed")
+        checkpoint.load(path / "checkpoints" / f"step_{LONG}")
+        for path in (tmp_path / "straight", folder)
     ]
     for end in ends:
-        del end["record"]
+        del end["record"]  # plain words
     torch.testing.assert_close(*ends, rtol=0, atol=0)
-    results = [read_lines(tmp_path / name / "results.jsonl") for name in ("straight", "killed")]
-    assert results[0] == results[1]
+    assert read_lines(tmp_path / "straight" / "results.jsonl") == read_lines(
+        folder / "results.jsonl"
+    )
+
+
+def saved_in(folder: Path) -> set[str]:
+    """What a run has written so far, by name."""
+    return {path.name for path in (folder / "checkpoints").glob("*")}
