@@ -64,9 +64,9 @@ def square(u: Field, v: Field) -> Field:
     return np.maximum(np.abs(u), np.abs(v)) - 0.76
 
 
-def hexagon(u: Field, v: Field) -> Field:
-    u, v = np.abs(u), np.abs(v)
-    return np.maximum(u / 2 + v * (math.sqrt(3) / 2), u) - 0.82
+def hourglass(u: Field, v: Field) -> Field:
+    u, v, slope = np.abs(u), np.abs(v), 0.75
+    return np.maximum((u - v * slope - 0.1) / math.hypot(1, slope), v - 0.85)
 
 
 def star(u: Field, v: Field) -> Field:
@@ -104,7 +104,7 @@ CLASSES: dict[str, Outline] = {
     "disc": disc,
     "drop": drop,
     "heart": heart,
-    "hexagon": hexagon,
+    "hourglass": hourglass,
     "ring": ring,
     "semicircle": semicircle,
     "square": square,

@@ -13,7 +13,7 @@ from ninefold.tasks.config import Loss
 def quickstart(
     *,
     model: object = "swin_atto",
-    data: object = "synthetic://classification",
+    data: object = "synthetic://classification?train=8000",
     optim: object = "adamw",
     augment: object = "light",
     batch_size: int = 64,
@@ -35,15 +35,15 @@ def quickstart(
         preprocess=preset.preprocess,
         fit_image_size=name.endswith("_atto"),
         augment=choose_augment(augment),
-        loss=Loss(label_smoothing=0.1),
+        loss=Loss(label_smoothing=0.05),
         optim=choose_optim(
             optim,
-            adamw=AdamW(lr=2e-3 * scale, weight_decay=0.05),
+            adamw=AdamW(lr=3e-3 * scale, weight_decay=0.05),
             sgd=Sgd(lr=0.05 * scale, nesterov=True),
         ),
         schedule=Schedule(warmup=0.1, final=0.01),
         batch_size=batch_size,
-        epochs=15,
+        steps=600,
         clip_norm=1.0,
     )
     return finish(run, changes)

@@ -16,7 +16,7 @@ from ninefold.tasks.config import Loss
 
 AUGMENTS: dict[str, Augment] = {
     "none": Augment(crop="none", flip=0.0),
-    "light": Augment(crop_area=(0.5, 1.0)),
+    "light": Augment(crop_area=(0.6, 1.0)),
     "swin": Augment(
         randaugment="rand-m9-mstd0.5-inc1",
         color_jitter=0.4,
