@@ -40,6 +40,10 @@ def swin_shift(scale: Scale) -> Pair:
     tokens a side under windows of 4, and the outline that is to be told is wider than a window of
     the first stage and, mostly, cut by those of the second. Without shift nothing passes a
     window's border there. The scale for a GPU keeps all four stages.
+
+    The number of pictures was set by a pilot of the run without shift, with a seed that is not
+    measured and by its validation part alone: 4,000 pictures bring it to 95.9 %, too near to all
+    of them for a point more to show.
     """
     if scale == "gpu":
         run = _swin(
@@ -58,7 +62,7 @@ def swin_shift(scale: Scale) -> Pair:
         return _on_and_off(run, 5, "CIFAR-10: 50,000 and 10,000 photos of 32 pixels, ten classes")
     if scale == "laptop":
         run = _swin(
-            "synthetic://classification?size=64&train=4000&val=1000&test=4000",
+            "synthetic://classification?size=64&train=2000&val=1000&test=4000",
             image_size=64,
             options=(
                 "patch_size=4",
