@@ -33,7 +33,7 @@ SPLITS = ("train", "val", "test")
 VERSION = 1
 """Goes up with every change of what is painted; part of the fingerprint."""
 
-RADIUS = (0.26, 0.42)
+RADIUS = (0.22, 0.38)
 """Of the thing that gives the class, as a share of the picture's side."""
 TURN = math.radians(20)
 """How far that thing is turned at most, to either side."""
