@@ -148,6 +148,20 @@ def test_a_validation_that_a_signal_cut_short_is_made_up_for(
     assert results == read_lines(folder / "results.jsonl")
 
 
+def test_another_machine_is_told_as_the_end_of_equality_to_the_bit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained_until(1, small(), tmp_path / "run")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        trained_until(2, small(), tmp_path / "run")
+    finally:
+        torch.set_num_threads(threads)
+    before, now = f"cpu, {threads} threads", f"cpu, {threads + 1} threads"
+    assert f"going on, but not bit for bit: device was {before}, now {now}" in caplog.text
+
+
 def test_a_stop_at_the_last_step_leaves_validation_and_test_to_the_next_time(
     tmp_path: Path,
 ) -> None:

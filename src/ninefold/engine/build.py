@@ -6,19 +6,22 @@ refused here, before any work.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
+import hashlib
 import json
 import logging
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ninefold.core.errors import Refused
 from ninefold.core.options import read_options
 from ninefold.data.open import open_data
-from ninefold.data.records import DataSet
+from ninefold.data.records import DataSet, Records
 from ninefold.data.verify import verify
 from ninefold.engine.config import Run
 from ninefold.engine.device import compile_model
@@ -81,7 +84,7 @@ def build(run: Run, world: int) -> Parts:
         notes.append(f"trains at {size} x {size} pixels, as large as the images are")
         run = run.changed(preprocess=run.preprocess.changed(image_size=size))
     task = make_task(data.task, data.classes, run.loss)
-    options = {
+    options: dict[str, Any] = {
         "image_size": run.preprocess.image_size,
         "in_channels": run.preprocess.channels,
         "num_classes": len(data.classes),
@@ -184,7 +187,7 @@ def data_record(data: DataSet) -> dict[str, Any]:
     return {
         "fingerprint": data.fingerprint,
         "classes": list(data.classes),
-        "names": {split: _hashes(records.files) for split, records in data.splits.items()},
+        "names": {split: _hashes(records, data) for split, records in data.splits.items()},
     }
 
 
@@ -201,7 +204,7 @@ def check_data_same(before: dict[str, Any], data: DataSet) -> None:
         changes.append(f"classes were {before['classes']}, now {list(data.classes)}")
     for split, records in data.splits.items():
         old = set(before["names"].get(split, torch.empty(0)).tolist())
-        new = dict(zip(_hashes(records.files).tolist(), records.files, strict=True))
+        new = dict(zip(_hashes(records, data).tolist(), records.files, strict=True))
         added, gone = [new[h] for h in new if h not in old], len(old - new.keys())
         if added:
             more = f" and {len(added) - 3} more" if len(added) > 3 else ""
@@ -215,8 +218,9 @@ def check_data_same(before: dict[str, Any], data: DataSet) -> None:
     )
 
 
-def _hashes(names: Any) -> Tensor:
-    import hashlib
-
-    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
+def _hashes(records: Records, data: DataSet) -> Int[Tensor, " n"]:
+    """64 bits of each name below the data's address: for a million files 8 MB a checkpoint."""
+    root = f"{data.address}{os.sep}"
+    names = [name.removeprefix(root).encode("utf-8", "surrogateescape") for name in records.files]
+    digests = [hashlib.blake2b(name, digest_size=8).digest() for name in names]
     return torch.tensor([int.from_bytes(d, "little", signed=True) for d in digests])

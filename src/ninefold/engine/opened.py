@@ -106,7 +106,7 @@ class Opened:
         records = _records(images, self.preprocess.channels)
         prepare = Prepare(self.preprocess, self.device)
         batches = evaluation_batches(
-            records, preprocess=self.preprocess, batch_size=min(batch_size, len(records)), workers=0
+            records, preprocess=self.preprocess, batch_size=batch_size, workers=-1
         )
         found: list[Prediction] = []
         advice = f"try a batch_size below {batch_size}"
