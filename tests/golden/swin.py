@@ -74,7 +74,11 @@ def _named(name: str) -> nn.Module:
     whole = re.fullmatch(r"swin_(\w+)_patch4_window(\d+)_(\d+) \((\d+) cls\)", name)
     if whole:
         window, size, classes = (int(text) for text in whole.groups()[1:])
-        options = {"window_size": window, "image_size": size, "num_classes": classes}
+        options: dict[str, Any] = {
+            "window_size": window,
+            "image_size": size,
+            "num_classes": classes,
+        }
         return ninefold.create_model(f"swin_{whole[1]}", **options)
     backbone = re.fullmatch(r"swin_(\w+) dense backbone w(\d+) out\(([\d,]+)\)", name)
     if backbone:

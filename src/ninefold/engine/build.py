@@ -118,7 +118,7 @@ def _load(run: Run, model: nn.Module) -> list[str]:
     report = load_weights(
         model,
         source,
-        reset_head=run.reset_head or run.recipe.startswith("finetune"),
+        reset_head=run.reset_head,
         head_map=run.head_map or None,
     )
     heads = {

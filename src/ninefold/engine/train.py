@@ -356,7 +356,8 @@ class _Training:
         known = [result_of(line) for line in read_lines(self.folder / RESULTS)]
         metric = self.parts.task.best
         judged = sorted((r for r in known if r.split == "val"), key=lambda r: r.metrics[metric])
-        tested = [r for r in known if r.split == "test"]
+        # `ninefold eval` writes test lines too, without a seed; they are not this run's last word.
+        tested = [r for r in known if r.split == "test" and "seed" in r.conditions]
         if not gather(tested)[0]:
             result = self.evaluated(opened.model, split, opened.step)
             if split == "test":

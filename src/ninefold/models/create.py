@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,38 +9,12 @@ from torch import Tensor, nn
 
 from ninefold.core.errors import Refused, nearest
 from ninefold.core.objects import find, is_reference
-from ninefold.models.presets import PRESETS, list_models, preset_of, unknown_model
+from ninefold.models.presets import FAMILIES, PRESETS, list_models, preset_of, unknown_model
 
 __all__ = ["create_model", "list_models", "preset_of"]
 
 OFFERED = ("image_size", "in_channels", "num_classes", "drop_path")
 """Overrides that every caller may give; a user's own model gets those that it takes."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """Models of one class.
-
-    Args:
-        home: The class as `module:Name`.
-        aliases: The reference's own argument names beside ours.
-    """
-
-    home: str
-    aliases: Mapping[str, str]
-
-
-FAMILIES: dict[str, Family] = {
-    "swin": Family(
-        "ninefold.models.swin:Swin",
-        {
-            "img_size": "image_size",
-            "pretrain_img_size": "image_size",
-            "in_chans": "in_channels",
-            "drop_path_rate": "drop_path",
-        },
-    ),
-}
 
 
 def create_model(
@@ -90,7 +63,7 @@ def _build(name: object, overrides: dict[str, Any]) -> nn.Module:
         return find(family.home)(**{**defaults, **preset.options, **options})
     if name in FAMILIES:
         return find(FAMILIES[name].home)(**_renamed(name, name, overrides))
-    raise unknown_model(name, tuple(FAMILIES))
+    raise unknown_model(name)
 
 
 def _renamed(name: str, family: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Source: hierarchical-transformers specification, sections 1.1 (variants), 1.11 (
 accuracy) and 1.12 (test crops).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -53,6 +54,32 @@ class Preset:
     licence: str = ""
     drop_path: float = 0.0
     num_classes: int = 1000
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one class.
+
+    Args:
+        home: The class as `module:Name`.
+        aliases: The reference's own argument names beside ours.
+    """
+
+    home: str
+    aliases: Mapping[str, str]
+
+
+FAMILIES: dict[str, Family] = {
+    "swin": Family(
+        "ninefold.models.swin:Swin",
+        {
+            "img_size": "image_size",
+            "pretrain_img_size": "image_size",
+            "in_chans": "in_channels",
+            "drop_path_rate": "drop_path",
+        },
+    ),
+}
 
 
 def _swin(embed_dim: int, depth: int, window: int) -> dict[str, Any]:
@@ -178,7 +205,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def preset_of(name: str) -> Preset:
-    """What is known of any model that `create_model` makes: a preset, a guest, a user's own.
+    """What is known of any model that `create_model` makes: preset, family, guest or own.
 
     Raises:
         Refused: no model has that name; the nearest one is told.
@@ -187,16 +214,16 @@ def preset_of(name: str) -> Preset:
         return PRESETS[name]
     if name.startswith("timm/"):
         return _guest(name)
-    if is_reference(name):
+    if is_reference(name) or name in FAMILIES:
         return Preset(family=name, options={}, preprocess=Preprocess(), status="own")
-    raise unknown_model(name, ())
+    raise unknown_model(name)
 
 
-def unknown_model(name: str, families: tuple[str, ...]) -> Refused:
-    """The error for a name that is neither a preset nor one of these families."""
-    hint = nearest(name, [*PRESETS, *families])
+def unknown_model(name: str) -> Refused:
+    """The error for a name that is neither a preset nor a family."""
+    hint = nearest(name, [*PRESETS, *FAMILIES]) or ";"
     return Refused(
-        f"no model is called {name!r}{hint}; `ninefold models` lists all {len(PRESETS)}, and there "
+        f"no model is called {name!r}{hint} `ninefold models` lists all {len(PRESETS)}, and there "
         "are timm/NAME and your own as package.module:Name"
     )
 

@@ -119,8 +119,8 @@ def paper_named(name: str) -> Paper:
     """
     known = papers()
     if name not in known:
-        listed = ", ".join(known)
-        raise Refused(f"papers: no paper is called {name!r}{nearest(name, known)}; known: {listed}")
+        hint = nearest(name, known) or ";"
+        raise Refused(f"papers: no paper is called {name!r}{hint} known: {', '.join(known)}")
     return known[name]
 
 
