@@ -84,14 +84,19 @@ def _losses(axes: Axes, series: tuple[Series, Series]) -> None:
     axes.legend(loc="upper right")
 
 
+_FALLING = ("ece", "nll", "brier", "fpr95", "aurc")
+"""Metrics of which less is better."""
+
+
 def _metrics(axes: Axes, series: list[Series]) -> None:
     """Metrics of the validation part, the last value of each beside its curve."""
     axes.set_title("validation")
     styles = [(BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (RED, "D"), (GREY, "v")]
     for (steps, values, name), (colour, marker) in zip(series, styles, strict=False):
-        label = f"{text(name, 20)}: {values[-1]:.3f} at last, best {values.max():.3f}"
+        best = values.min() if name in _FALLING else values.max()
+        label = f"{text(name, 20)}: {values[-1]:.3f} at last, best {best:.3f}"
         axes.plot(steps, values, color=colour, marker=marker, ms=4, label=label)
-    axes.legend(loc="lower right")
+    axes.legend(loc="center right")
 
 
 def _rates(axes: Axes, series: list[Series]) -> None:
