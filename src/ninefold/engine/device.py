@@ -84,7 +84,8 @@ def best_device() -> torch.device:
 def bf16_is_native(device: torch.device) -> bool:
     """Whether bf16 is worth it: there it halves a step of a transformer, elsewhere it is emulated.
 
-    Measured on two cores with avx512_bf16: a small Swin's step takes 0.42 of its fp32 time.
+    Measured on two cores with avx512_bf16: a training step of swin_atto at batch 64 takes 0.55 of
+    its fp32 time, one of Swin-T at batch 4 0.37.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
