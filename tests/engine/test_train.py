@@ -65,7 +65,7 @@ def test_log_and_results_hold_what_was_measured(trained: tuple[Path, Watcher]) -
 
 
 def test_observers_hear_of_everything_in_order(trained: tuple[Path, Watcher]) -> None:
-    _, watcher = trained
+    folder, watcher = trained
     assert watcher.steps == list(range(1, 10))
     assert watcher.events[4:7] == ["log 5", "val 5", "step_5"]
     assert watcher.events[-4:] == ["log 9", "val 9", "step_9", watcher.events[-1]]
@@ -75,6 +75,8 @@ def test_observers_hear_of_everything_in_order(trained: tuple[Path, Watcher]) ->
     assert (watcher.plan.first, watcher.plan.stop, watcher.plan.steps_per_epoch) == (0, 9, 5.0)
     assert watcher.plan.images == {"train": 40, "val": 10, "test": 7}
     assert [result.split for result in watcher.results] == ["val", "test"]
+    # Both are of the weights that were kept, the first of the best ones where several tie.
+    assert {result.step for result in watcher.results} == {open_run(folder).step}
 
 
 def test_the_best_weights_are_kept_with_what_opening_them_needs(

@@ -354,8 +354,7 @@ class _Training:
         opened = open_run(self.folder, device=self.fabric.device)
         split = "test" if "test" in self.parts.data.splits else "val"
         known = [result_of(line) for line in read_lines(self.folder / RESULTS)]
-        metric = self.parts.task.best
-        judged = sorted((r for r in known if r.split == "val"), key=lambda r: r.metrics[metric])
+        judged = [r for r in known if r.split == "val" and r.step == opened.step]
         # `ninefold eval` writes test lines too, without a seed; they are not this run's last word.
         tested = [r for r in known if r.split == "test" and "seed" in r.conditions]
         if not gather(tested)[0]:
@@ -367,7 +366,7 @@ class _Training:
                 draw_result(self.folder, result, self.parts.data)
         if self.first_rank:
             draw_log(self.folder)
-        self.observer.finished([*judged[-1:], *tested[-1:]])
+        self.observer.finished([*judged[:1], *tested[-1:]])
         return opened
 
 
