@@ -1,5 +1,6 @@
 """`ninefold train`: from flags to a run, to its folder, to a word on what came out."""
 
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def _train(run: Run, out: str, *, resume: bool) -> int:
 
     with Progress() as progress:
         train(run, out=out, resume=resume, observers=(progress,))
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
+        return 0
     for result in progress.results:
         print(f"{result.split}: {printing.metrics(result.metrics)}")
     folder = progress.folder
