@@ -69,9 +69,9 @@ class Run(Config):
     workers: int = Field(default=-1, ge=-1)
     """Processes that load images; -1 chooses. The batches are the same for any number."""
     evaluate_every: NonNegativeInt = 0
-    """Steps between validations; 0 for once an epoch."""
+    """Steps between validations; 0 for once an epoch, but fifty times in all at the most."""
     checkpoint_every: NonNegativeInt = 0
-    """Steps between checkpoints; 0 for once an epoch."""
+    """Steps between checkpoints; 0 for as often as validations by default."""
     keep: int = Field(default=2, ge=2)
     """Checkpoints kept; two at the least, so that a torn one is never the only one."""
 

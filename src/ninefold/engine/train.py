@@ -221,20 +221,22 @@ class _Training:
 
     def hooks(self) -> tuple[list[Hook], Validator]:
         run, stop = self.run, self.parts.stop
+        # Of a tiny set an epoch is a few steps: not more than fifty looks in all.
         epoch = max(1, round(self.parts.epoch))
+        look = max(epoch, stop // 50)
         watch = FiniteWatch(self.fabric.device)
         logger = Logger(
             self.fabric, self.observer, every=min(50, max(1, epoch // 10)),
             epoch=self.parts.epoch, batch_size=run.batch_size,
         )  # fmt: skip
         validator = Validator(
-            every=run.evaluate_every or epoch, stop=stop, metric=self.parts.task.best,
+            every=run.evaluate_every or look, stop=stop, metric=self.parts.task.best,
             validate=self.validate, keep=self.keep_best,
             watch=watch, logger=logger, observer=self.observer,
         )  # fmt: skip
         saver = Saver(
             fabric=self.fabric, folder=self.folder / CHECKPOINTS,
-            every=run.checkpoint_every or epoch, stop=stop, keep=run.keep, record=self.record,
+            every=run.checkpoint_every or look, stop=stop, keep=run.keep, record=self.record,
             signals=self.signals, watch=watch, logger=logger, observer=self.observer,
         )  # fmt: skip
         return [watch, logger, validator, saver], validator
