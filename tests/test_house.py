@@ -97,11 +97,11 @@ def test_every_module_says_what_it_is() -> None:
     assert [str(p) for p in SOURCES if not ast.get_docstring(ast.parse(p.read_text()))] == []
 
 
-def test_configurations_and_recipes_import_neither_torch_nor_numpy() -> None:
+def test_configurations_recipes_and_packages_import_neither_torch_nor_numpy() -> None:
     names = [
         ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
         for path in SOURCES
-        if path.name == "config.py" or "recipes" in path.parts or path.stem == "presets"
+        if path.name in ("config.py", "presets.py", "__init__.py") or "recipes" in path.parts
     ]
     code = (
         "import importlib, sys\n"

@@ -6,6 +6,8 @@ Names are imported when they are first used, so `import ninefold` costs nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ninefold.core.lazy import lazily
+
 if TYPE_CHECKING:
     from ninefold import recipes as recipes
     from ninefold.core.errors import Failed as Failed
@@ -20,26 +22,26 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "list_models": "ninefold.models.create",
-    "create_model": "ninefold.models.create",
-    "load_weights": "ninefold.models.load",
-    "train": "ninefold.engine.train",
-    "open_run": "ninefold.engine.opened",
-    "check_data": "ninefold.data.check",
-    "Run": "ninefold.engine.config",
-    "Refused": "ninefold.core.errors",
-    "Failed": "ninefold.core.errors",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name == "recipes":
-        return import_module("ninefold.recipes")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ninefold' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return import_module("ninefold.recipes") if name == "recipes" else _load(name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, "recipes", "__version__"])
+    return sorted([*_names(), "recipes", "__version__"])
+
+
+_load, _names = lazily(
+    __name__,
+    {
+        "list_models": "models.create",
+        "create_model": "models.create",
+        "load_weights": "models.load",
+        "train": "engine.train",
+        "open_run": "engine.opened",
+        "check_data": "data.check",
+        "Run": "engine.config",
+        "Refused": "core.errors",
+        "Failed": "core.errors",
+    },
+)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,14 +18,18 @@ from jaxtyping import Int
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from ninefold.core.batch import Batch
 from ninefold.core.errors import Refused
 from ninefold.core.options import read_options
+from ninefold.core.preprocess import Preprocess
+from ninefold.data.loader import evaluation_batches
 from ninefold.data.open import open_data
 from ninefold.data.records import DataSet, Records
 from ninefold.data.verify import verify
 from ninefold.engine.config import Run
 from ninefold.engine.device import compile_model
 from ninefold.engine.evaluate import versions
+from ninefold.engine.prepare import Prepare
 from ninefold.engine.update import Objective, State
 from ninefold.models.create import create_model, preset_of
 from ninefold.models.load import load_weights
@@ -95,7 +99,7 @@ def build(run: Run, world: int) -> Parts:
     setattr(model, "classes", data.classes)  # noqa: B010 - load_weights compares them by name
     if run.weights:
         notes += _load(run, model)
-    check_fit(model, run.preprocess.image_size, run.preprocess.channels, run.model)
+    check_fit(model, example(data, run.preprocess), run.model)
     epoch = len(data.splits["train"]) / run.batch_size
     stop = run.steps or max(1, round(run.epochs * epoch))
     return Parts(run, data, model, task, stop, epoch, options, notes)
@@ -135,8 +139,17 @@ def _load(run: Run, model: nn.Module) -> list[str]:
     return notes
 
 
-def check_fit(model: nn.Module, image_size: int, channels: int, name: str) -> None:
-    """See that an image of the run's size goes through the model.
+def example(data: DataSet, preprocess: Preprocess) -> Batch:
+    """The first training example as the model will be given it: an image, or whatever the data
+    hold, one tensor a modality."""
+    whole = data.splits["train"]
+    first = replace(whole, files=whole.files[:1], labels=whole.labels[:1], groups=whole.groups[:1])
+    batches = evaluation_batches(first, preprocess=preprocess, batch_size=1, workers=0)
+    return Prepare(preprocess, torch.device("cpu"))(next(batches))
+
+
+def check_fit(model: nn.Module, batch: Batch, name: str) -> None:
+    """See that an example of the data goes through the model.
 
     Raises:
         Refused: with what the model said.
@@ -144,15 +157,19 @@ def check_fit(model: nn.Module, image_size: int, channels: int, name: str) -> No
     model.eval()
     try:
         with torch.no_grad():
-            model(torch.zeros(1, channels, image_size, image_size))
+            model(batch.x)
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise Refused(
-            f"{name}: images of {channels} channels and {image_size} x {image_size} pixels do not "
-            f"go through it: {reason}"
-        ) from None
+        raise Refused(f"{name}: {_form(batch.x)} do not go through it: {reason}") from None
     finally:
         model.train()
+
+
+def _form(x: Tensor | dict[str, Tensor]) -> str:
+    if isinstance(x, dict):
+        return " and ".join(f"{name} ({_form(value)})" for name, value in x.items())
+    _, channels, *size = x.shape
+    return f"inputs of {channels} channels and {' x '.join(map(str, size))} pixels"
 
 
 def set_up(run: Run, parts: Parts, fabric: Fabric) -> State:

@@ -1,1 +1,35 @@
 """Modules and pure tensor functions that two or more rooms use."""
+
+from typing import TYPE_CHECKING
+
+from ninefold.core.lazy import lazily
+
+if TYPE_CHECKING:
+    from ninefold.layers.attention import attend as attend
+    from ninefold.layers.attention import observe_attention as observe_attention
+    from ninefold.layers.drop import DropPath as DropPath
+    from ninefold.layers.drop import rising_rates as rising_rates
+    from ninefold.layers.image import evaluation_view as evaluation_view
+    from ninefold.layers.mlp import Mlp as Mlp
+    from ninefold.layers.patch import PatchEmbed as PatchEmbed
+    from ninefold.layers.patch import PatchMerging as PatchMerging
+    from ninefold.layers.position import resize_positions as resize_positions
+    from ninefold.layers.window import WindowAttention as WindowAttention
+    from ninefold.layers.window import fit_windows as fit_windows
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "attend": "attention",
+        "observe_attention": "attention",
+        "DropPath": "drop",
+        "rising_rates": "drop",
+        "evaluation_view": "image",
+        "Mlp": "mlp",
+        "PatchEmbed": "patch",
+        "PatchMerging": "patch",
+        "resize_positions": "position",
+        "WindowAttention": "window",
+        "fit_windows": "window",
+    },
+)
