@@ -110,6 +110,13 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     assert line.startswith(f"ninefold{verb}: ")
 
 
+def test_seeds_of_several_processes_need_a_folder_that_all_are_told(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "--seeds under torchrun needs --out" in refused(capsys, "train", "--seeds", "2")
+
+
 def test_models_lists_a_line_a_preset_with_what_is_known(capsys: Captured) -> None:
     assert main(["models", "swin_*"]) == 0
     lines = capsys.readouterr().out.splitlines()

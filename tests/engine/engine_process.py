@@ -1,11 +1,13 @@
 """What a process of its own runs in the engine's tests: `engine_process.py MODE FOLDER`."""
 
+import json
 import sys
 from pathlib import Path
 
 from engine_parts import Until, small
 
 from ninefold.core.errors import Failed, Stopped
+from ninefold.engine.seeds import train_seeds
 from ninefold.engine.train import train
 
 LONG = 2000
@@ -13,12 +15,14 @@ LONG = 2000
 
 
 def rank(folder: Path, number: int) -> int:
-    """One of two ranks: told apart by their seeds, then trained together until step 4."""
+    """One of two ranks: told apart by their seeds, then two seeds, then together until step 4."""
     run = small(data="engine_parts:seven", evaluate_every=2)
     try:
         train(run.changed(seed=number), out=folder / "odd")
     except Failed as error:
         (folder / f"rank_{number}.txt").write_text(str(error))
+    summary = train_seeds(run.changed(steps=2), (0, 1), folder / "seeds")
+    (folder / f"summary_{number}.json").write_text(json.dumps(summary))
     try:
         train(run, out=folder / "run", observers=[Until(4)])
     except Stopped:

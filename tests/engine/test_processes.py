@@ -1,5 +1,6 @@
 """Runs of several processes, and of processes that are killed."""
 
+import json
 import os
 import random
 import socket
@@ -54,6 +55,11 @@ def test_two_ranks_agree_count_each_image_once_and_hand_over_to_one_process(
     for number in (0, 1):
         said = (tmp_path / f"rank_{number}.txt").read_text()
         assert f"rank {number}: ranks [1] were started with another configuration" in said
+
+    # Seeds are summed up once, from what the first rank wrote.
+    told = [json.loads((tmp_path / f"summary_{number}.json").read_text()) for number in (0, 1)]
+    assert told[0] == told[1] == json.loads((tmp_path / "seeds" / "summary.json").read_text())
+    assert told[0]["test"]["top1"]["values"].keys() == {"0", "1"}
 
     # The seven images of the validation part, by two ranks, give what one process gives.
     found = [x for x in read_lines(tmp_path / "run" / "results.jsonl") if x["split"] == "val"]

@@ -56,7 +56,7 @@ def _train(run: Run, out: str, *, resume: bool) -> int:
 
     with Progress() as progress:
         train(run, out=out, resume=resume, observers=(progress,))
-    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
+    if not _speaks():
         return 0
     for result in progress.results:
         print(f"{result.split}: {printing.metrics(result.metrics)}")
@@ -74,15 +74,25 @@ def _train_seeds(run: Run, count: int, out: str, *, resume: bool) -> int:
     begun = list(Path(out).glob(f"seed_*/{RUN}")) if out else []
     if begun and not resume:
         raise Refused(f"{out}: holds runs already; go on by --resume, or choose another --out")
+    if not out and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise Refused("--seeds under torchrun needs --out FOLDER, the same for all processes")
     folder = Path(out) if out else new_folder()
-    print(folder, flush=True)
+    if _speaks():
+        print(folder, flush=True)
     with Progress() as progress:
         seeds = range(run.seed, run.seed + count)
         summary = train_seeds(run, seeds, folder, observers=(progress,))
+    if not _speaks():
+        return 0
     for split, metrics in summary.items():
         rows = [(name, *_summed(name, told)) for name, told in metrics.items()]
         print(printing.table((split, "mean", "spread", "95 % interval", "seeds"), rows))
     return 0
+
+
+def _speaks() -> bool:
+    """Under torchrun the first process speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _summed(name: str, told: dict[str, Any]) -> tuple[str, str, str, str]:

@@ -4,8 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
+
 from ninefold.core.results import append_line, read_lines
 from ninefold.engine.config import Run
+from ninefold.engine.device import gather
 from ninefold.engine.folder import RESULTS
 from ninefold.engine.progress import Observer
 from ninefold.engine.train import result_of, train
@@ -33,11 +36,12 @@ def train_seeds(
         split: {name: _summed(values) for name, values in metrics.items()}
         for split, metrics in found.items()
     }
-    aside = Path(out) / ".summary.json.tmp"
-    aside.unlink(missing_ok=True)
-    append_line(aside, summary)
-    aside.replace(Path(out) / "summary.json")
-    return summary
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        aside = Path(out) / ".summary.json.tmp"
+        aside.unlink(missing_ok=True)
+        append_line(aside, summary)
+        aside.replace(Path(out) / "summary.json")
+    return gather(summary)[0]  # what the first process wrote was all there when it was read
 
 
 def _summed(values: dict[int, float]) -> dict[str, Any]:
