@@ -18,6 +18,7 @@ from ninefold.data.listing import WHOLE, Found, Part, files_part, images_below, 
 from ninefold.data.own import look_object, look_torchvision
 from ninefold.data.records import DataSet, Records
 from ninefold.data.split import content_keys, hold_out
+from ninefold.data.subset import keep_classes, keep_some, subset_of
 from ninefold.data.synthetic import open_synthetic
 from ninefold.data.table import TABLES, look_table
 
@@ -33,7 +34,8 @@ def open_data(address: Any, *, task: str = "auto", channels: int = 3, cut: bool 
 
     Args:
         address: A folder, a table, `synthetic://...`, `torchvision://...`, `package.module:Name`,
-            or an object as `data.own` describes.
+            or an object as `data.own` describes. `?classes=cat,dog&per_class=100&pick=0` behind it
+            (or among its keys) opens a part of the set: see `data.subset`.
         task: What the labels must be for; `auto` takes what is there.
         channels: Of the decoded images.
         cut: Cut validation and test parts that are lacking from what is there. Without it a set
@@ -45,11 +47,16 @@ def open_data(address: Any, *, task: str = "auto", channels: int = 3, cut: bool 
     if task not in _TASKS:
         raise Refused(f"data: task {task!r} is not built yet{nearest(task, _TASKS)}")
     name = printable(address if isinstance(address, str | Path) else name_of(address))
-    found = _look(address, name, task)
+    place, subset = subset_of(address)
+    found = _look(place, printable(place) if subset else name, task)
     _check_task(name, found.task, task)
     found = _named_task(found, task)
+    if subset:
+        found = keep_classes(found, subset, name)
     if cut:
         found = _cut(found, name)
+    if subset:
+        found = keep_some(found, subset, name)
     found = replace(found, notes=found.notes + _shared_groups(found))
     room = _Room(KEPT_BYTES)
     several = found.task == "multilabel"
@@ -63,9 +70,7 @@ def open_data(address: Any, *, task: str = "auto", channels: int = 3, cut: bool 
         )
         for split, part in found.parts.items()
     }
-    return DataSet(
-        name, found.task, found.classes, splits, found.notes, _fingerprint(found, address)
-    )
+    return DataSet(name, found.task, found.classes, splits, found.notes, _fingerprint(found, place))
 
 
 def open_images(paths: str | Path | Sequence[str | Path], *, channels: int = 3) -> Records:

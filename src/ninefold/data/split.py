@@ -70,6 +70,25 @@ def hold_out(
     return held
 
 
+def some_of_each(keys: Sequence[str], labels: Sequence[int], count: int, *, salt: str) -> list[int]:
+    """Places of up to `count` examples of each class, in their order.
+
+    Args:
+        keys: A hash of the content of each example. Which examples are chosen depends on these
+            alone, and those of a smaller count are among those of a larger one.
+        labels: A class id each.
+        count: Examples of each class, where there are as many.
+        salt: Another one gives another choice.
+    """
+    left: defaultdict[int, int] = defaultdict(lambda: count)
+    chosen: list[int] = []
+    for i in sorted(range(len(keys)), key=lambda i: _rank(salt, keys[i])):
+        if left[labels[i]]:
+            left[labels[i]] -= 1
+            chosen.append(i)
+    return sorted(chosen)
+
+
 def _rank(salt: str, unit: str) -> bytes:
     return hashlib.blake2b(f"{salt} {unit}".encode("utf-8", "surrogateescape")).digest()
 
