@@ -17,7 +17,7 @@ CLAIMS = {claim.id: claim for paper in papers().values() for claim in paper.clai
 def test_all_ten_papers_have_their_claims() -> None:
     expected = "augreg dum efficientnetv2 focal mbt paa sam swin video_swin yolos"
     assert sorted(papers()) == expected.split()
-    assert all(2 <= len(paper.claims) <= 8 for paper in papers().values())
+    assert all(2 <= len(paper.claims) <= 14 for paper in papers().values())
 
 
 def test_a_papers_file_is_named_as_the_paper() -> None:
@@ -27,7 +27,9 @@ def test_a_papers_file_is_named_as_the_paper() -> None:
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))
 def test_the_papers_first_figure_goes_the_claims_way_and_is_worth_the_name(claim: Claim) -> None:
     effect = claim.paper_effect()
-    assert effect is None or effect >= claim.smallest
+    if effect is not None and claim.direction == "equal":
+        assert abs(effect) < claim.smallest
+    assert effect is None or claim.direction == "equal" or effect >= claim.smallest
 
 
 def test_only_figures_of_the_deck_are_corrected() -> None:

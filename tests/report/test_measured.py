@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ninefold.core.errors import Refused
-from ninefold.report.claim_chart import claim_chart
+from ninefold.report.claim_chart import claim_chart, settings_chart
 from ninefold.report.claims import claim_named
 from ninefold.report.measured import (
     Measurement,
@@ -90,6 +90,23 @@ def test_the_page_holds_every_claim_and_every_kept_value() -> None:
     assert all(f"`{row.claim}`" in page for row in papers_table(kept=[]))
 
 
+def test_settings_and_tables_stand_on_the_page() -> None:
+    table = {"title": "By stage", "columns": ["stage", "time"], "rows": [["1", 1.5], ["2", 2.25]]}
+    found = Measurement.parse(values(setting="20 images a class", tables=[table]), where="here")
+    assert found.name == "swin-shift-laptop-20-images-a-class"
+    page = results_page([found], pictures=["swin-shift-laptop.png"])
+    assert "### `swin/shift` at laptop scale, 20 images a class: shown" in page
+    assert "20 images a class: +3.0 points" in page
+    assert "By stage:\n\n| stage | time |\n|---|---|\n| 1 | 1.5 |\n| 2 | 2.25 |" in page
+    assert "![swin/shift in all settings](results/swin-shift-laptop.png)" in page
+
+
+def test_a_table_with_a_row_that_is_too_long_is_refused() -> None:
+    table = {"title": "By stage", "columns": ["stage"], "rows": [["1", 1.5]]}
+    with pytest.raises(Refused, match="each row must have 1 values"):
+        Measurement.parse(values(tables=[table]), where="here")
+
+
 def test_the_kept_page_is_up_to_date(tmp_path: Path) -> None:
     (tmp_path / "results").symlink_to(DOCS / "results")
     write_page(tmp_path)
@@ -110,8 +127,15 @@ def test_kept_results_decide_by_the_effect_that_their_claim_states() -> None:
     for m in read_kept(kept_folder()):
         claim = claim_named(m.claim)
         assert (m.smallest, m.metric) == (claim.smallest, claim.metric)
+        assert m.equal == (claim.direction == "equal")
         pairs = zip(m.subject, m.against, m.effects, strict=True)
         assert all(claim.effect_of(a, b) == pytest.approx(e) for a, b, e in pairs)
+
+
+def test_settings_are_drawn_together(tmp_path: Path) -> None:
+    found = [Measurement.parse(values(setting=name), where="here") for name in ("few", "many")]
+    settings_chart(found, tmp_path / "claim.png")
+    assert (tmp_path / "claim.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 7])

@@ -48,3 +48,20 @@ def test_a_verdict_follows_from_mean_and_interval(
     mean: float, low: float, high: float, expected: str
 ) -> None:
     assert verdict(Summary(5, mean, 0.01, low, high), smallest=0.01) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (-0.008, 0.006, "shown"),
+        (0.001, 0.009, "shown"),  # a real effect, but none worth the name
+        (-0.02, 0.005, "underpowered"),
+        (-math.inf, math.inf, "underpowered"),
+        (0.012, 0.03, "not shown"),
+        (-0.03, -0.011, "not shown"),
+    ],
+)
+def test_that_two_things_are_equal_follows_from_the_whole_interval(
+    low: float, high: float, expected: str
+) -> None:
+    assert verdict(Summary(5, 0.0, 0.01, low, high), smallest=0.01, equal=True) == expected

@@ -81,13 +81,14 @@ def convert(given: Namespace) -> int:
 
 
 def reproduce(given: Namespace) -> int:
-    """Measure one claim; its verdict, and where it was written."""
+    """Measure one claim; its verdict in every setting."""
     from ninefold.study.reproduce import reproduce as measure
 
-    found = measure(
+    for found in measure(
         given.claim, scale=given.scale, out=given.out, seeds=given.seeds, data=given.data
-    )
-    print(f"{found.claim}: {found.verdict} (effect {found.effect:+.4f} on {found.metric})")
+    ):
+        where = f"{found.claim}, {found.setting}" if found.setting else found.claim
+        print(f"{where}: {found.verdict} (effect {found.effect:+.4f} on {found.metric})")
     return 0
 
 

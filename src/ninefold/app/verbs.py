@@ -94,7 +94,7 @@ def _reproduce(parser: ArgumentParser) -> None:
     parser.add_argument("--scale", default="laptop", choices=("smoke", "laptop", "gpu"))
     parser.add_argument("--seeds", type=int, metavar="N", help="pairs of runs")
     parser.add_argument("--data", default="", help="other data for the same models")
-    parser.add_argument("--out", default="", metavar="FOLDER", help="where its runs stand")
+    parser.add_argument("--out", default="", metavar="FOLDER", help="where runs are kept")
 
 
 VERBS = {

@@ -73,6 +73,10 @@ def _differences(
     return found
 
 
+class Busy(Refused):
+    """Another process is training in the folder."""
+
+
 class Lock:
     """Holds a folder for one process; freed by the system however the process ends.
 
@@ -95,7 +99,7 @@ class Lock:
             self._file.seek(0)
             owner = self._file.read().strip()
             self._file.close()
-            raise Refused(
+            raise Busy(
                 f"{self._path.parent}: process {owner} is training there; wait for it, or end it"
             ) from None
         except OSError:  # a file system that knows no locks

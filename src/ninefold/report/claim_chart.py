@@ -1,7 +1,9 @@
-"""The picture of a measured claim: every seed's pair, and the effect beside what the paper has."""
+"""Pictures of a measured claim: every seed's pair, the effect beside what the paper has, and how
+both go with the setting where there are several."""
 
 import math
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -19,10 +21,54 @@ def claim_chart(found: Measurement, path: str | Path) -> None:
     left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
     _pairs(left, found, claim)
     _effect(right, found, claim)
-    title = f"{found.claim}, {found.scale} scale, {len(found.seeds)} seeds: {found.verdict}"
+    scale = f"{found.scale} scale" + (f", {found.setting}" if found.setting else "")
+    title = f"{found.claim}, {scale}, {len(found.seeds)} seeds: {found.verdict}"
     figure.suptitle(text(title), x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.supxlabel(text(f"Data: {found.data}", 125), fontsize=8, color=GREY, x=0.01, ha="left")
     save(figure, path)
+
+
+@styled
+def settings_chart(found: Sequence[Measurement], path: str | Path) -> None:
+    """Left, the values of both by setting, with their means joined; right, effect and interval."""
+    claim = claim_named(found[0].claim)
+    figure = canvas(4.6)
+    left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
+    places = range(len(found))
+    for name, colour, values in (
+        (claim.against, ORANGE, [m.against for m in found]),
+        (claim.subject, BLUE, [m.subject for m in found]),
+    ):
+        for x, some in zip(places, values, strict=True):
+            left.scatter([x] * len(some), some, color=colour, s=18, alpha=0.6)
+        means = [sum(some) / len(some) for some in values]
+        left.plot(places, means, color=colour, lw=2, label=text(name))
+    left.legend()
+    left.set_title(text(f"{found[0].metric}: one dot a seed, lines are means", 60))
+    for x, m in zip(places, found, strict=True):
+        summary = m.summary()
+        if math.isfinite(summary.low):
+            right.plot([x, x], [summary.low, summary.high], color=BLUE, lw=3)
+        right.plot([x], [summary.mean], "o", color=BLUE, ms=9)
+        right.annotate(m.verdict, (x, summary.mean), (8, 0), textcoords="offset points",
+                       fontsize=8, va="center")  # fmt: skip
+    right.axhline(0, color=GREY, lw=1)
+    right.axhline(found[0].smallest, color=RED, lw=1.2, ls="--")
+    right.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+    right.set_title(_unit(claim))
+    for axes in (left, right):
+        axes.set_xticks(places, [textwrap.fill(text(m.setting), 14) for m in found])
+        axes.set_xlim(-0.5, len(found) - 0.3)
+        axes.grid(visible=True, axis="y")
+    title = f"{claim.id}, {found[0].scale} scale, {len(found[0].seeds)} seeds"
+    figure.suptitle(text(title), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.supxlabel(text(f"Data: {found[0].data}", 125), fontsize=8, color=GREY, x=0.01, ha="left")
+    save(figure, path)
+
+
+def _unit(claim: Claim) -> str:
+    unit = "points" if claim.effect == "difference" else "%"
+    return f"effect in the claim's direction ({unit})"
 
 
 def _pairs(axes: Axes, found: Measurement, claim: Claim) -> None:
@@ -55,12 +101,12 @@ def _effect(axes: Axes, found: Measurement, claim: Claim) -> None:
                   ha="center", va="top")  # fmt: skip
         rows.append((0.36, f"the paper\n({claim.figures[0].source})"))
     axes.axvline(0, color=GREY, lw=1)
-    axes.axvline(found.smallest, color=RED, lw=1.2, ls="--")
+    for bound in (found.smallest, -found.smallest)[: 2 if found.equal else 1]:
+        axes.axvline(bound, color=RED, lw=1.2, ls="--")
     axes.text(found.smallest, 1.29, " smallest worth the name", color=RED, fontsize=8, va="top")
     axes.set_ylim(0.1, 1.3)
     axes.set_yticks([height for height, _ in rows], [name for _, name in rows])
     axes.margins(x=0.25)
-    percent = " (points)" if claim.effect == "difference" else " (%)"
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
-    axes.set_title("effect in the claim's direction" + percent)
+    axes.set_title(_unit(claim))
     axes.grid(visible=True, axis="x")

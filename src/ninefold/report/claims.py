@@ -47,15 +47,15 @@ class Claim(Config):
     """What it is compared with."""
     metric: str
     """As in `results.jsonl`, or named for what it is."""
-    direction: Literal["higher", "lower"] = "higher"
-    """Where the paper says the subject's metric lies."""
+    direction: Literal["higher", "lower", "equal"] = "higher"
+    """Where the paper says the subject's metric lies; `equal`: within `smallest` to either side."""
     effect: Literal["difference", "relative"] = "difference"
     """`difference`: subject minus the other, of metrics that count from 0 to 1; `relative`: that
     divided by the other."""
     smallest: PositiveFloat
     """The smallest effect, in the claim's direction, that is worth the name."""
     where: str
-    """Table, figure or section of the paper."""
+    """Table, figure or section of the paper; `ours` where the paper does not claim it."""
     figures: tuple[PaperFigure, ...] = ()
     """The paper's own; the first one is the one that measurements stand beside."""
     experiment: str = ""
@@ -68,7 +68,7 @@ class Claim(Config):
         change = value - against
         if self.effect == "relative":
             change /= against
-        return change if self.direction == "higher" else -change
+        return -change if self.direction == "lower" else change
 
     def paper_effect(self) -> float | None:
         """The effect in the paper's first figure, in the unit of `smallest`; None without one."""

@@ -5,6 +5,7 @@ is made from these files and from `claims/*.yaml`, and written by nobody's hand.
 """
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,25 @@ Scale = Literal["smoke", "laptop", "gpu"]
 CONFIDENCE = 0.95
 
 
+class Table(Config):
+    """Numbers that stand beside a result and decide nothing."""
+
+    title: str
+    """One line."""
+    columns: tuple[str, ...]
+    """Heads of the columns."""
+    rows: tuple[tuple[str | float, ...], ...]
+    """As many values as columns, each row."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError(f"each row must have {len(self.columns)} values")
+        return self
+
+
 class Measurement(Config):
-    """One claim, measured over seeds, with its conditions.
+    """One claim, measured over seeds in one setting, with its conditions.
 
     Raises:
         Refused: on reading, where the effect or the verdict do not follow from the values.
@@ -33,12 +51,17 @@ class Measurement(Config):
     """Id of the claim."""
     scale: Scale
     """`smoke` shows that the machinery runs and nothing about the claim; it is never kept."""
+    setting: str = ""
+    """What tells it from the other settings of the claim's experiment, where there are several."""
     metric: str
-    """As the claim names it; of the test split, in the checkpoint that validation chose."""
+    """As the claim names it; of runs, that of the test split, in the checkpoint that validation
+    chose."""
+    equal: bool = False
+    """Whether the claim is that no effect reaches `smallest`, to either side."""
     smallest: PositiveFloat
     """The smallest effect worth the name, as the claim stated it before the runs."""
     seeds: tuple[int, ...] = Field(min_length=1)
-    """One pair of runs a seed."""
+    """One pair of values a seed; of times, a seed is a repetition in a process of its own."""
     subject: tuple[float, ...]
     """The claim's subject: one value a seed."""
     against: tuple[float, ...]
@@ -54,7 +77,7 @@ class Measurement(Config):
     verdict: Verdict
     """By `report.statistics.verdict`."""
     data: str
-    """What the runs saw, named for what it is, with its address."""
+    """What was seen, named for what it is, with its address."""
     command: str
     """Repeats the measurement."""
     hardware: str
@@ -62,29 +85,31 @@ class Measurement(Config):
     versions: str
     """Of ninefold, torch and Python."""
     minutes: float
-    """Time of all runs together."""
+    """Time of all runs together, those that other measurements share among them."""
     date: str
     """Day on which it ended."""
     run: dict[str, Any]
-    """The subject's run in full, as in `run.yaml`, but for the seed."""
+    """The subject's run in full, as in `run.yaml`, but for the seed; or what was measured."""
     differs: dict[str, Any]
-    """The fields in which the other run differs, with its values."""
+    """The fields in which the other one differs, with its values."""
+    tables: tuple[Table, ...] = ()
+    """What else was measured on the way."""
 
     @model_validator(mode="after")
     def _follows(self) -> Self:
         if not len(self.seeds) == len(self.subject) == len(self.against) == len(self.effects):
             raise ValueError("seeds, subject, against and effects must have one value a seed")
         summary = summarise(self.effects, confidence=CONFIDENCE)
-        if abs(summary.mean - self.effect) > 1e-9 or self.verdict != verdict(
-            summary, self.smallest
-        ):
+        said = verdict(summary, self.smallest, equal=self.equal)
+        if abs(summary.mean - self.effect) > 1e-9 or self.verdict != said:
             raise ValueError("effect and verdict do not follow from the effects of the seeds")
         return self
 
     @property
     def name(self) -> str:
-        """`<paper>-<claim>-<scale>`: the name of its file."""
-        return f"{self.claim.replace('/', '-')}-{self.scale}"
+        """`<paper>-<claim>-<scale>`, and the setting: the name of its file."""
+        setting = "-".join(re.findall(r"[a-z0-9]+", self.setting.lower()))
+        return "-".join(filter(None, [self.claim.replace("/", "-"), self.scale, setting]))
 
     def summary(self) -> Summary:
         """The effect with its interval."""
@@ -140,15 +165,19 @@ def papers_table(name: str = "", *, kept: list[Measurement] | None = None) -> li
 
 
 def _row(claim: Claim, measured: list[Measurement]) -> PaperRow:
-    mine = [m for m in measured if m.claim == claim.id]
+    mine = sorted((m for m in measured if m.claim == claim.id), key=_place)
     said = _figure(claim.figures[0]) if claim.figures else "no number at hand"
     return PaperRow(
         claim=claim.id,
         statement=claim.statement,
         paper=said,
-        measured="; ".join(f"{_effect(m, claim)} ({m.scale})" for m in mine) or "-",
-        verdict="; ".join(m.verdict for m in mine) or "not measured",
+        measured="; ".join(f"{_setting(m)}{_effect(m, claim)} ({m.scale})" for m in mine) or "-",
+        verdict="; ".join(dict.fromkeys(m.verdict for m in mine)) or "not measured",
     )
+
+
+def _setting(m: Measurement) -> str:
+    return f"{m.setting}: " if m.setting else ""
 
 
 def _figure(figure: PaperFigure) -> str:
@@ -192,9 +221,10 @@ def results_page(kept: list[Measurement], *, pictures: Collection[str] = ()) -> 
                 f"| {row.measured} | {row.verdict} |"
             )
         lines.append("")
-        for m in kept:
+        told: set[str] = set()
+        for m in sorted(kept, key=_place):
             if claim_named(m.claim) in paper.claims:
-                lines += _section(m, pictures)
+                lines += _together(m, pictures, told) + _section(m, pictures)
     return "\n".join(lines)
 
 
@@ -208,26 +238,52 @@ def _figures(claim: Claim) -> str:
     return "<br>".join([*told, claim.note] if claim.note else told)
 
 
+def _place(m: Measurement) -> tuple[str, str, list[tuple[int, str]]]:
+    """Settings in the order of the numbers in them."""
+    words = re.split(r"(\d+)", m.setting)
+    return m.claim, m.scale, [(int(w), "") if w.isdecimal() else (0, w) for w in words]
+
+
+def _together(m: Measurement, pictures: Collection[str], told: set[str]) -> list[str]:
+    """The picture of all settings, before the first of them."""
+    name = m.changed(setting="").name
+    if not m.setting or f"{name}.png" not in pictures or name in told:
+        return []
+    told.add(name)
+    return [f"![{m.claim} in all settings](results/{name}.png)", ""]
+
+
 def _section(m: Measurement, pictures: Collection[str]) -> list[str]:
     claim = claim_named(m.claim)
-    lines = [f"### `{m.claim}` at {m.scale} scale: {m.verdict}", ""]
+    setting = f", {m.setting}" if m.setting else ""
+    lines = [f"### `{m.claim}` at {m.scale} scale{setting}: {m.verdict}", ""]
     if f"{m.name}.png" in pictures:
-        lines += [f"![{m.claim}: {m.subject} and {m.against}](results/{m.name}.png)", ""]
+        lines += [f"![{claim.subject} and {claim.against}](results/{m.name}.png)", ""]
     lines += [f"| seed | {claim.subject} | {claim.against} | effect |", "|---|---|---|---|"]
     for seed, subject, against, effect in zip(
         m.seeds, m.subject, m.against, m.effects, strict=True
     ):
         lines.append(f"| {seed} | {subject:.4f} | {against:.4f} | {effect:+.4f} |")
+    bound = "the claim is that it is below" if m.equal else "the smallest worth the name"
     lines += [
         "",
-        f"- Effect on {m.metric}: {_effect(m, claim)}; the smallest worth the name, stated before "
-        f"the runs, is {100 * m.smallest:g}.",
+        f"- Effect on {m.metric}: {_effect(m, claim)}; {bound}, stated before the runs,"
+        f" {'' if m.equal else 'is '}{100 * m.smallest:g}.",
         f"- Data: {m.data}",
         f"- Command: `{m.command}`",
         f"- {m.hardware}; {m.versions}; {m.minutes:.0f} minutes in all; {m.date}",
         "",
     ]
+    for table in m.tables:
+        lines += [f"{table.title}:", "", f"| {' | '.join(table.columns)} |"]
+        lines.append("|---" * len(table.columns) + "|")
+        lines += [f"| {' | '.join(map(_cell, row))} |" for row in table.rows]
+        lines.append("")
     return lines
+
+
+def _cell(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def write_page(docs: str | Path) -> None:

@@ -42,14 +42,24 @@ def summarise(values: Sequence[float], *, confidence: float = 0.95) -> Summary:
     return Summary(count, mean, spread, mean - half, mean + half)
 
 
-def verdict(effect: Summary, smallest: float) -> Verdict:
+def verdict(effect: Summary, smallest: float, *, equal: bool = False) -> Verdict:
     """What measured effects say of a claim; effects are positive in the claim's direction.
 
     `shown`: the mean is at least `smallest` and the interval lies above 0. `underpowered`: the
     interval holds both 0 and `smallest`, so more seeds could still decide either way. All else is
     `not shown`: no effect, one in the other direction, or a real one that is too small.
+
+    Args:
+        equal: The claim is that there is no effect worth the name. `shown`: the whole interval lies
+            closer to 0 than `smallest`, to either side; `not shown`: no part of it does;
+            `underpowered`: some of it.
     """
     assert smallest > 0, smallest
+    if equal:
+        if -smallest < effect.low and effect.high < smallest:
+            return "shown"
+        apart = effect.low >= smallest or effect.high <= -smallest
+        return "not shown" if apart else "underpowered"
     if effect.mean >= smallest and effect.low > 0:
         return "shown"
     if effect.low <= 0 and effect.high >= smallest:

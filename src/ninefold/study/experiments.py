@@ -1,4 +1,4 @@
-"""The experiments that measure claims: for each scale two runs that differ in one thing.
+"""The experiments that measure claims: for each scale the arms that are compared.
 
 What a claim says, which metric decides and how large an effect must be, stands in
 `report/claims/*.yaml` and was written before any run; here stands only what is run. Both runs of a
@@ -6,33 +6,27 @@ pair see the same pictures in the same order with the same seed.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 from ninefold.core.preprocess import Preprocess
 from ninefold.engine.config import Run
 from ninefold.recipes.everyday import quickstart
 from ninefold.report.measured import Scale
+from ninefold.study.plan import Comparison, Plan, Trained
+from ninefold.study.transfer import swin_transfer
+
+GENERATED = "generated pictures of {} pixels, twelve outlines on textures"
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two runs that differ in one thing: what is run for a claim at one scale.
-
-    Args:
-        subject: The run of the claim's subject; its seed is set later.
-        against: The run that it is compared with.
-        seeds: Pairs of runs.
-        data: What the runs see, named for what it is.
-    """
-
-    subject: Run
-    against: Run
-    seeds: int
-    data: str
-
-
-def swin_shift(scale: Scale) -> Pair:
-    """Shifted windows against none: one Swin, its shift on or off, equal in size and cost.
+def swin_table4(
+    scale: Scale,
+    data: str,
+    *,
+    subject: tuple[str, ...] = (),
+    against: tuple[str, ...] = (),
+    laptop_seeds: int = 4,
+) -> Plan:
+    """One Swin with some of the options of Table 4, against itself with others.
 
     The shift can matter only where a map has several windows, and the less, the sooner a window
     covers the whole map. So the laptop scale keeps Swin-T's geometry from its second stage on (2, 6
@@ -44,36 +38,28 @@ def swin_shift(scale: Scale) -> Pair:
     The number of pictures was set by a pilot of the run without shift, with a seed that is not
     measured and by its validation part alone: 4,000 pictures bring it to 95.9 %, too near to all
     of them for a point more to show.
+
+    Args:
+        subject: Options of the subject, beside those of the geometry.
+        against: Options of the other one.
+        laptop_seeds: Pairs at the laptop scale.
     """
-    if scale == "gpu":
-        run = _swin(
-            "torchvision://CIFAR10?root=data",
-            image_size=32,
-            options=(
-                "patch_size=1",
-                "window_size=4",
-                "embed_dim=48",
-                "depths=[2,2,6,2]",
-                "num_heads=[2,4,8,16]",
-            ),
-            epochs=60,
-            batch_size=256,
-        )
-        return _on_and_off(run, 5, "CIFAR-10: 50,000 and 10,000 photos of 32 pixels, ten classes")
-    if scale == "laptop":
-        run = _swin(
-            "synthetic://classification?size=64&train=2000&val=1000&test=4000",
-            image_size=64,
-            options=(
-                "patch_size=4",
-                "window_size=4",
-                "embed_dim=24",
-                "depths=[2,6,2]",
-                "num_heads=[1,2,4]",
-            ),
-            epochs=10,
-        )
-        return _on_and_off(run, 6, "generated pictures of 64 pixels, twelve outlines on textures")
+    run, seeds, told = {
+        "smoke": (_table4_smoke, 2, GENERATED.format(32)),
+        "laptop": (_table4_laptop, laptop_seeds, GENERATED.format(64)),
+        "gpu": (_table4_gpu, 5, "CIFAR-10: 50,000 and 10,000 photos of 32 pixels, ten classes"),
+    }[scale]
+    base = run()
+    told = f"`{data}`" if data else f"{told} (`{base.data}`)"
+    base = base.changed(data=data or base.data)
+
+    def arm(options: tuple[str, ...]) -> Trained:
+        return Trained(base.changed(model_options=(*base.model_options, *options)))
+
+    return Plan((Comparison(arm(subject), arm(against)),), seeds, told)
+
+
+def _table4_smoke() -> Run:
     run = _swin(
         "synthetic://classification?size=32&train=64&val=24&test=96",
         image_size=32,
@@ -86,8 +72,39 @@ def swin_shift(scale: Scale) -> Pair:
         ),
         epochs=2,
         batch_size=16,
-    ).changed(workers=0)
-    return _on_and_off(run, 2, "generated pictures of 32 pixels, twelve outlines on textures")
+    )
+    return run.changed(workers=0)
+
+
+def _table4_laptop() -> Run:
+    return _swin(
+        "synthetic://classification?size=64&train=2000&val=1000&test=4000",
+        image_size=64,
+        options=(
+            "patch_size=4",
+            "window_size=4",
+            "embed_dim=24",
+            "depths=[2,6,2]",
+            "num_heads=[1,2,4]",
+        ),
+        epochs=10,
+    )
+
+
+def _table4_gpu() -> Run:
+    return _swin(
+        "torchvision://CIFAR10?root=data",
+        image_size=32,
+        options=(
+            "patch_size=1",
+            "window_size=4",
+            "embed_dim=48",
+            "depths=[2,2,6,2]",
+            "num_heads=[2,4,8,16]",
+        ),
+        epochs=60,
+        batch_size=256,
+    )
 
 
 def _swin(
@@ -103,15 +120,19 @@ def _swin(
     )
 
 
-def _on_and_off(run: Run, seeds: int, data: str) -> Pair:
-    options = run.model_options
-    return Pair(
-        subject=run.changed(model_options=(*options, "shift=true")),
-        against=run.changed(model_options=(*options, "shift=false")),
-        seeds=seeds,
-        data=data,
-    )
+SHIFTED = ("shift=true",)
+"""Swin as the paper has it: shifted, with a relative position bias, the arm of most claims."""
 
-
-EXPERIMENTS: dict[str, Callable[[Scale], Pair]] = {"swin_shift": swin_shift}
+EXPERIMENTS: dict[str, Callable[[Scale, str], Plan]] = {
+    "swin_shift": partial(swin_table4, subject=SHIFTED, against=("shift=false",), laptop_seeds=6),
+    "swin_relative_or_none": partial(swin_table4, subject=SHIFTED, against=(*SHIFTED, "pos=none")),
+    "swin_relative_or_absolute": partial(
+        swin_table4, subject=SHIFTED, against=(*SHIFTED, "pos=abs")
+    ),
+    "swin_both_or_relative": partial(
+        swin_table4, subject=(*SHIFTED, "pos=abs+rel"), against=SHIFTED
+    ),
+    "swin_appearance": partial(swin_table4, subject=SHIFTED, against=(*SHIFTED, "app=false")),
+    "swin_transfer": swin_transfer,
+}
 """By the name under which a claim's `experiment` asks for it."""
