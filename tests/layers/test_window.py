@@ -2,15 +2,18 @@
 
 import copy
 import itertools
+import math
 import pickle
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from ninefold.layers.window import (
-    WindowAttention,
+from ninefold.layers.attention import observe_attention
+from ninefold.layers.partition import (
     WindowPolicy,
     cut,
     fit_windows,
@@ -19,6 +22,7 @@ from ninefold.layers.window import (
     relative_index,
     window_mask,
 )
+from ninefold.layers.window import WindowAttention
 
 CPU = torch.device("cpu")
 GEOMETRIES = [
@@ -99,6 +103,86 @@ def test_gathering_equals_padding_rolling_and_cutting(
     assert torch.equal(where.cut(x), windows)
     assert torch.equal(where.join(windows, size), x)
     assert torch.equal(join(windows, size, window, shift), x)
+
+
+@pytest.mark.parametrize(("size", "window", "shift"), GEOMETRIES)
+def test_gathering_equals_padding_and_cutting(
+    size: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]
+) -> None:
+    x, where = torch.randn(2, *size, 3), places(size, window, shift, CPU, "padding")
+    windows = cut(x, window, shift, "padding")
+    assert torch.equal(where.cut(x), windows)
+    assert torch.equal(where.join(windows, size), x)
+    assert torch.equal(join(windows, size, window, shift, "padding"), x)
+    grid = [-(-n // w) + (s > 0) for n, w, s in zip(size, window, shift, strict=True)]
+    assert windows.shape[1] == math.prod(grid), "one window more along each axis that shifts"
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_shifting_by_padding_equals_shifting_by_rolling(data: st.DataObject) -> None:
+    """At any size, divisible or not, in any number of axes, under every policy."""
+    rank = data.draw(st.integers(1, 3), "axes")
+    window = data.draw(st.tuples(*[st.integers(1, 5)] * rank), "window")
+    size = data.draw(st.tuples(*[st.integers(1, 11 if rank < 3 else 6)] * rank), "size")
+    policy: Any = data.draw(st.sampled_from(["classification", "dense", "torchvision"]), "policy")
+    relative, app = data.draw(st.sampled_from([(True, True), (True, False), (False, True)]))
+    fitted, shift = fit_windows(size, window, shifted=True, policy=policy)
+    rolled = WindowAttention(8, window, 2, relative=relative, app=app)
+    padded = WindowAttention(8, window, 2, relative=relative, app=app, shift_impl="padding")
+    for parameter in rolled.parameters():
+        torch.nn.init.normal_(parameter)
+    padded.load_state_dict(rolled.state_dict())
+    x = torch.randn(2, *size, 8)
+    with torch.no_grad():
+        expected = rolled(x, fitted, shift)
+        torch.testing.assert_close(padded(x, fitted, shift), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_without_appearance_the_weights_are_those_of_the_bias_for_every_input() -> None:
+    torch.manual_seed(0)
+    module, seen = WindowAttention(8, (4, 4), 2, app=False), list[Tensor]()
+    assert module.relative_position_bias_table is not None
+    torch.nn.init.normal_(module.relative_position_bias_table)
+    with torch.no_grad():
+        bias = module._bias((4, 4), window_mask((8, 8), (4, 4), (2, 2), CPU))
+        assert bias is not None
+        x = torch.randn(2, 8, 8, 8)
+        v = cut(module.qkv(x)[..., 16:], (4, 4), (2, 2)).unflatten(-1, (2, 4)).transpose(2, 3)
+        y = join((bias.softmax(-1) @ v).transpose(2, 3).flatten(3), (8, 8), (4, 4), (2, 2))
+        with observe_attention(seen.append):
+            torch.testing.assert_close(module(x, (4, 4), (2, 2)), module.proj(y))
+            module(torch.randn(2, 8, 8, 8), (4, 4), (2, 2))
+        torch.testing.assert_close(module(x, (4, 4), (2, 2)), module.proj(y))  # unobserved
+    assert torch.equal(seen[0], seen[1])
+    assert seen[0].shape == (2, 4, 2, 16, 16)
+
+
+def test_without_appearance_queries_and_keys_have_weights_but_no_gradients() -> None:
+    module = WindowAttention(8, (4, 4), 2, app=False, attn_drop=0.5)
+    whole = WindowAttention(8, (4, 4), 2)
+    shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (module, whole)]
+    assert shapes[0] == shapes[1]
+    module(torch.randn(2, 5, 8, 8), (4, 4), (2, 2)).pow(2).sum().backward()
+    assert module.qkv.weight.grad is not None
+    assert (module.qkv.weight.grad[:16] == 0).all()
+    assert (module.qkv.weight.grad[16:] != 0).any()
+    assert module.relative_position_bias_table is not None
+    assert module.relative_position_bias_table.grad is not None
+
+
+@pytest.mark.parametrize(("size", "window", "shift"), [g for g in GEOMETRIES if g[0] != (40, 3)])
+def test_without_a_table_only_dot_products_count(
+    size: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]
+) -> None:
+    bare, zero = WindowAttention(8, window, 2, relative=False), attention(window=window)
+    torch.nn.init.zeros_(zero.relative_position_bias_table)
+    zero.load_state_dict(bare.state_dict(), strict=False)
+    assert not [name for name in bare.state_dict() if "table" in name]
+    x = torch.randn(2, *size, 8)
+    torch.testing.assert_close(bare(x, window, shift), zero(x, window, shift))
+    with torch.no_grad():
+        torch.testing.assert_close(bare.eval()(x, window, shift), zero(x, window, shift))
 
 
 @pytest.mark.parametrize(("size", "window", "shift"), GEOMETRIES[1:6:2])

@@ -100,6 +100,28 @@ def test_unknown_missing_and_misshapen_keys_are_named_and_the_model_is_unchanged
     assert unchanged(model, before)
 
 
+def test_tables_and_models_without_them_do_not_fit_and_are_named() -> None:
+    whole, bare = small(), small(pos="none")
+    with pytest.raises(Refused, match=r"2 unknown \(.*bias_table.*\); strict=False loads the rest"):
+        load_weights(bare, whole.state_dict())
+    with pytest.raises(Refused, match=r"2 missing \(.*bias_table.*\)"):
+        load_weights(whole, bare.state_dict())
+    report = load_weights(bare, shuffled(whole), strict=False)
+    assert all(k.endswith("bias_table") for k in report.skipped)
+    assert not report.missing
+    load_weights(small(app=False, shift_impl="padding"), whole.state_dict())
+
+
+@pytest.mark.parametrize("pos", ["none", "abs", "abs+rel", "rel"])
+def test_a_converted_file_remembers_its_positions(pos: str, tmp_path: Path) -> None:
+    model = create_model("swin_atto", pos=pos)
+    converted = convert(
+        saved(tmp_path / "a.safetensors", model.state_dict()), tmp_path / "b.safetensors"
+    )
+    assert converted.options.get("pos", "rel") == pos
+    assert converted.preset == "swin_atto"
+
+
 def test_without_strict_they_are_reported_and_the_rest_loads(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -309,6 +309,49 @@ def test_absolute_positions_are_resampled_to_other_sizes() -> None:
         torch.testing.assert_close(moved(image), model(image))
 
 
+POSITIONS = {"rel": "table", "none": "", "abs": "absolute", "abs+rel": "absolute table"}
+
+
+@pytest.mark.parametrize("pos", POSITIONS)
+def test_positions_have_the_parameters_they_name_and_train(pos: str) -> None:
+    model = tiny(pos=pos, image_size=32).train()
+    names = " ".join(model.state_dict())
+    assert ("absolute_pos_embed" in names) == ("absolute" in POSITIONS[pos])
+    assert ("position_bias_table" in names) == ("table" in POSITIONS[pos])
+    model(torch.randn(2, 3, 40, 36)).sum().backward()
+    assert all(p.grad is not None and bool((p.grad != 0).any()) for p in model.parameters())
+
+
+def test_without_positions_a_model_cannot_tell_tokens_of_a_window_apart() -> None:
+    """Exchanged patches of a window are exchanged tokens of the first stage."""
+    image = torch.randn(1, 3, 16, 16)
+    patches = image.unflatten(2, (4, 4)).unflatten(4, (4, 4))
+    swapped = patches.flip(2, 4).flatten(4, 5).flatten(2, 3)
+    for pos in POSITIONS:
+        model = tiny(pos=pos, image_size=16, depths=(2,), num_heads=(2,))
+        with torch.no_grad():
+            a, b = model.features(image)[0], model.features(swapped)[0].flip(2, 3)
+        assert torch.allclose(a, b, atol=1e-5) == (pos == "none")
+
+
+def test_ape_is_another_name_for_an_absolute_position() -> None:
+    names = [
+        list(tiny(image_size=32, **options).state_dict())
+        for options in ({"ape": True}, {"pos": "abs+rel"}, {"pos": "abs+rel", "ape": True})
+    ]
+    assert names[0] == names[1] == names[2]
+    assert list(tiny(ape=False).state_dict()) == list(tiny(pos="rel").state_dict())
+
+
+@pytest.mark.parametrize("policy", ["classification", "dense", "torchvision"])
+@pytest.mark.parametrize("size", [(64, 64), (52, 76), (28, 12)])
+def test_shifting_by_padding_gives_the_same_model(size: tuple[int, int], policy: str) -> None:
+    image = torch.randn(1, 3, *size)
+    rolled, padded = (tiny(window_policy=policy, shift_impl=s) for s in ("cyclic", "padding"))
+    with torch.no_grad():
+        torch.testing.assert_close(padded(image), rolled(image), atol=1e-5, rtol=1e-5)
+
+
 def test_weights_begin_as_the_authors_initialise_them() -> None:
     torch.manual_seed(0)
     model = Swin(embed_dim=32, depths=(2, 2), num_heads=(1, 2), ape=True, image_size=224)
@@ -372,7 +415,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"num_heads": (3, 4)}, "3 heads do not divide 16 channels"),
     ({"out_indices": (0, 2)}, "from 0 to 1"),
     ({"window_policy": "clasification"}, "'classification'"),
-    ({"ape": True}, "needs an image_size"),
+    ({"ape": True}, "need an image_size"),
+    ({"pos": "abs"}, "need an image_size"),
+    ({"pos": "absolute"}, "pos is 'absolute'; one of rel, none, abs, abs.rel"),
+    ({"pos": "abs+real"}, "did you mean 'abs.rel'"),
+    ({"pos": "rel", "ape": True}, "pos is 'rel' and ape True"),
+    ({"pos": "abs", "ape": False, "image_size": 32}, "pos is 'abs' and ape False"),
+    ({"pos": "none", "app": False}, "app=False needs pos=rel or abs.rel"),
+    ({"shift_impl": "pading"}, "did you mean 'padding'"),
+    ({"shift_impl": "padding", "shift": False}, "shift_impl='padding' and shift=False"),
 ]
 
 

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from ninefold.layers.drop import rising_rates as rising_rates
     from ninefold.layers.image import evaluation_view as evaluation_view
     from ninefold.layers.mlp import Mlp as Mlp
+    from ninefold.layers.partition import fit_windows as fit_windows
     from ninefold.layers.patch import PatchEmbed as PatchEmbed
     from ninefold.layers.patch import PatchMerging as PatchMerging
     from ninefold.layers.position import resize_positions as resize_positions
     from ninefold.layers.window import WindowAttention as WindowAttention
-    from ninefold.layers.window import fit_windows as fit_windows
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -26,10 +26,10 @@ __getattr__, __dir__ = lazily(
         "rising_rates": "drop",
         "evaluation_view": "image",
         "Mlp": "mlp",
+        "fit_windows": "partition",
         "PatchEmbed": "patch",
         "PatchMerging": "patch",
         "resize_positions": "position",
         "WindowAttention": "window",
-        "fit_windows": "window",
     },
 )

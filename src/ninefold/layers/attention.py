@@ -9,6 +9,7 @@ leading axes (images, windows).
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -61,6 +62,26 @@ def attend(
     if _observers or (q.device.type == "cpu" and k.shape[-2] <= EXPLICIT_KEYS):
         return _explicit(q, k, v, bias, factor, dropout)
     return _fused(q, k, v, bias, factor, dropout)
+
+
+def attend_by_bias(
+    bias: Float[Tensor, "... n m"], v: Float[Tensor, "*b h m e"], *, dropout: float = 0.0
+) -> Float[Tensor, "*b h n e"]:
+    """`dropout(softmax(bias)) v`: attention whose probabilities no input changes.
+
+    Args:
+        bias: The logits; as for `attend`.
+        v: Values.
+        dropout: Probability of dropping a probability; drawn for every image alone.
+    """
+    probabilities = bias.softmax(-1).to(v.dtype)
+    if _observers or dropout:
+        probabilities = probabilities.expand(*v.shape[:-2], *bias.shape[-2:])
+    for observer in _observers:
+        observer(probabilities)
+    if dropout:
+        probabilities = F.dropout(probabilities, dropout)
+    return torch.einsum("...nm,...me->...ne", probabilities, v)
 
 
 def _explicit(

@@ -6,8 +6,8 @@ Shapes: b images, i image channels, h rows, w columns, c channels of a map, d of
 k classes.
 """
 
-from collections.abc import Sequence
-from typing import Self, get_args
+from collections.abc import Mapping, Sequence
+from typing import Self, TypeVar, get_args
 
 import torch
 from jaxtyping import Float
@@ -17,12 +17,22 @@ from torch.utils.checkpoint import checkpoint
 from ninefold.core.errors import Refused, nearest
 from ninefold.layers.drop import DropPath, rising_rates
 from ninefold.layers.mlp import Mlp
+from ninefold.layers.partition import ShiftImpl, WindowPolicy, fit_windows
 from ninefold.layers.patch import PatchEmbed, PatchMerging
 from ninefold.layers.position import resize_positions
-from ninefold.layers.window import WindowAttention, WindowPolicy, fit_windows
+from ninefold.layers.window import WindowAttention
 
+T = TypeVar("T")
 Pair = tuple[int, int]
 POLICIES: dict[str, WindowPolicy] = {name: name for name in get_args(WindowPolicy)}
+SHIFTS: dict[str, ShiftImpl] = {name: name for name in get_args(ShiftImpl)}
+POSITIONS = {
+    "rel": (False, True),
+    "none": (False, False),
+    "abs": (True, False),
+    "abs+rel": (True, True),
+}
+"""Whether positions are absolute, and whether they are relative."""
 
 
 class SwinBlock(nn.Module):
@@ -84,7 +94,13 @@ class Swin(nn.Module):
         drop_rate: Probability of dropping an activation.
         attn_drop_rate: Probability of dropping an attention probability.
         drop_path: Probability of dropping a branch of the last block, rising linearly from 0.
-        ape: Whether a learned absolute position is added to every patch.
+        pos: What tells the model where a token is (Table 4 of the paper): `rel`, a learned bias for
+            each relative position in a window; `abs`, a learned vector added to every patch;
+            `abs+rel`; or `none`. Nothing: `rel`, with `ape` `abs+rel`. Without `rel` there are no
+            tables.
+        ape: The authors' name for an absolute position: whether `pos` holds one.
+        app: Whether logits hold dot products of queries and keys (Table 4 of the paper). If not,
+            attention is the bias alone, the same for every image.
         patch_norm: Whether patches are normalised.
         use_checkpoint: Recompute blocks in the backward pass instead of keeping their activations.
         out_indices: Stages whose maps a backbone gives, each with a norm of its own; nothing for a
@@ -96,6 +112,8 @@ class Swin(nn.Module):
             images much smaller than theirs, `torchvision` is the better choice: it pads and keeps
             the window, where `classification` shrinks it.
         shift: Whether every second block shifts its windows (Table 4 of the paper).
+        shift_impl: `cyclic` rolls the map; `padding` gives its borders windows of their own, which
+            computes the same and costs more (Table 5 of the paper).
         full_tables: Keep whole tables for any `image_size`, so that published weights fit.
         init_std: Standard deviation of the weights at the start, the authors' 0.02; 0 for one over
             the root of the inputs, with which models much narrower than theirs learn faster.
@@ -121,13 +139,16 @@ class Swin(nn.Module):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path: float = 0.1,
-        ape: bool = False,
+        pos: str | None = None,
+        ape: bool | None = None,
+        app: bool = True,
         patch_norm: bool = True,
         use_checkpoint: bool = False,
         out_indices: Sequence[int] | None = None,
         frozen_stages: int = -1,
         window_policy: str | None = None,
         shift: bool = True,
+        shift_impl: str = "cyclic",
         full_tables: bool = False,
         init_std: float = 0.02,
     ) -> None:
@@ -136,7 +157,13 @@ class Swin(nn.Module):
         dims = [embed_dim * 2**i for i in range(len(depths))]
         _check(dims, depths, num_heads, out_indices)
         dense = out_indices is not None
-        policy = _policy(window_policy, dense)
+        default = "dense" if dense else "classification"
+        policy = default if window_policy is None else window_policy
+        policy = _choose("window_policy", policy, POLICIES)
+        absolute, relative = _positions(pos, ape, app)
+        implementation = _choose("shift_impl", shift_impl, SHIFTS)
+        if shift_impl != "cyclic" and not shift:
+            raise Refused(f"swin: shift_impl={shift_impl!r} and shift=False; one of them is enough")
         grid = None if image_size is None else _grid(_pair(image_size), patch)
         built_for = None if full_tables or policy != "classification" else grid
         self.use_checkpoint, self.frozen_stages = use_checkpoint, frozen_stages
@@ -144,9 +171,9 @@ class Swin(nn.Module):
 
         self.patch_embed = PatchEmbed(patch, in_channels, embed_dim, norm=patch_norm)
         self.absolute_pos_embed, self.grid = None, grid
-        if ape:
+        if absolute:
             if grid is None:
-                raise Refused("swin: ape=True needs an image_size; e.g. image_size=224")
+                raise Refused("swin: absolute positions need an image_size; e.g. image_size=224")
             self.absolute_pos_embed = nn.Parameter(torch.empty(1, grid[0] * grid[1], embed_dim))
         self.pos_drop = nn.Dropout(drop_rate)
 
@@ -159,6 +186,7 @@ class Swin(nn.Module):
                     WindowAttention(
                         dim, _table(window, built_for, i), heads, qkv_bias=qkv_bias,
                         qk_scale=qk_scale, attn_drop=attn_drop_rate, proj_drop=drop_rate,
+                        relative=relative, app=app, shift_impl=implementation,
                     ),
                     shifted=shift and j % 2 == 1, policy=policy, hidden=int(dim * mlp_ratio),
                     drop=drop_rate, drop_path=next(rates),
@@ -271,10 +299,20 @@ def _check(
         )
 
 
-def _policy(name: str | None, dense: bool) -> WindowPolicy:
-    if name is None:
-        return "dense" if dense else "classification"
-    if name not in POLICIES:
-        hint = nearest(name, POLICIES)
-        raise Refused(f"swin: window_policy is {name!r}{hint}; one of {', '.join(POLICIES)}")
-    return POLICIES[name]
+def _choose(option: str, value: str, choices: Mapping[str, T]) -> T:
+    if value not in choices:
+        hint = nearest(str(value), choices)
+        raise Refused(f"swin: {option} is {value!r}{hint}; one of {', '.join(choices)}")
+    return choices[value]
+
+
+def _positions(pos: str | None, ape: bool | None, app: bool) -> tuple[bool, bool]:
+    """Whether positions are absolute, and whether they are relative."""
+    pos = ("abs+rel" if ape else "rel") if pos is None else pos
+    absolute, relative = _choose("pos", pos, POSITIONS)
+    if ape is not None and ape != absolute:
+        raise Refused(f"swin: pos is {pos!r} and ape {ape}; pos alone is enough")
+    if not app and not relative:
+        raise Refused(f"swin: pos is {pos!r} and app False, so that nothing weighs the tokens; "
+                      "app=False needs pos=rel or abs+rel")  # fmt: skip
+    return absolute, relative

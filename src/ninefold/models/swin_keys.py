@@ -134,8 +134,12 @@ def _resize(key: str, value: Tensor, target: Tensor, model: nn.Module) -> Tensor
 
 
 def _options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Channels of the image, and the maps of a backbone or the outputs of a head."""
+    """Channels of the image, positions, and the maps of a backbone or the outputs of a head."""
     options: dict[str, Any] = {}
+    absolute = "absolute_pos_embed" in tensors
+    relative = any(key.endswith("relative_position_bias_table") for key in tensors)
+    if absolute or not relative:
+        options["pos"] = "abs+rel" if absolute and relative else "abs" if absolute else "none"
     embedding = tensors.get("patch_embed.proj.weight")
     if embedding is not None and embedding.dim() == 4 and embedding.shape[1] != 3:
         options["in_channels"] = embedding.shape[1]
