@@ -32,6 +32,7 @@ from ninefold.engine.evaluate import versions
 from ninefold.engine.prepare import Prepare
 from ninefold.engine.update import Objective, State
 from ninefold.models.create import create_model, preset_of
+from ninefold.models.depth import freeze, rate_scales, save_memory
 from ninefold.models.load import load_weights
 from ninefold.optim.average import Ema
 from ninefold.optim.build import make_optimizer
@@ -51,6 +52,8 @@ class Parts:
         epoch: Optimizer steps an epoch; not whole in general.
         options: What `create_model` was told, to be told again when the model is opened.
         notes: What was decided on the way.
+        frozen: Modules of the model that stay in evaluation mode.
+        scales: Factors of the learning rate by the names of parameters; `None` for 1 everywhere.
     """
 
     run: Run
@@ -61,6 +64,8 @@ class Parts:
     epoch: float
     options: dict[str, Any]
     notes: list[str]
+    frozen: list[nn.Module]
+    scales: dict[str, float] | None
 
 
 def build(run: Run, world: int) -> Parts:
@@ -99,10 +104,16 @@ def build(run: Run, world: int) -> Parts:
     setattr(model, "classes", data.classes)  # noqa: B010 - load_weights compares them by name
     if run.weights:
         notes += _load(run, model)
+    scales = None
+    if run.layer_decay < 1:
+        scales = rate_scales(model, run.layer_decay, where=run.model)
+    frozen = _freeze(run, model, notes) if run.freeze else []
+    if run.grad_checkpoint:
+        save_memory(model, where=run.model)
     check_fit(model, example(data, run.preprocess), run.model)
     epoch = len(data.splits["train"]) / run.batch_size
     stop = run.steps or max(1, round(run.epochs * epoch))
-    return Parts(run, data, model, task, stop, epoch, options, notes)
+    return Parts(run, data, model, task, stop, epoch, options, notes, frozen, scales)
 
 
 def usual_size(data: DataSet) -> int:
@@ -137,6 +148,15 @@ def _load(run: Run, model: nn.Module) -> list[str]:
     if report.resized:
         notes.append(f"{len(report.resized)} tables resized to this image size")
     return notes
+
+
+def _freeze(run: Run, model: nn.Module, notes: list[str]) -> list[nn.Module]:
+    frozen = freeze(model, run.freeze, where=run.model)
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    left = sum(size for size, trains in sizes if trains)
+    what = "all but the head" if run.freeze == "backbone" else f"the first {run.freeze} stages"
+    notes.append(f"{what} frozen: {left:,} of {sum(n for n, _ in sizes):,} parameters train")
+    return frozen
 
 
 def example(data: DataSet, preprocess: Preprocess) -> Batch:
@@ -179,8 +199,9 @@ def set_up(run: Run, parts: Parts, fabric: Fabric) -> State:
     """
     if run.compile:
         compile_model(parts.model)
-    objective = fabric.setup_module(Objective(parts.model, parts.task))
-    optimizer = fabric.setup_optimizers(make_optimizer(parts.model, run.optim))
+    objective = fabric.setup_module(Objective(parts.model, parts.task, parts.frozen))
+    made = make_optimizer(parts.model, run.optim, scales=parts.scales)
+    optimizer = fabric.setup_optimizers(made)
     assert isinstance(optimizer, torch.optim.Optimizer)
     return State(objective, optimizer, Ema(parts.model, run.ema) if run.ema else None)
 

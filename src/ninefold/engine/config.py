@@ -2,7 +2,14 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from ninefold.augment.config import Augment
 from ninefold.core.config import Config
@@ -38,6 +45,13 @@ class Run(Config):
     """Size, crop and normalisation, for training and ever after."""
     fit_image_size: bool = False
     """Train at the data's own image size where that is smaller than `preprocess.image_size`."""
+    freeze: int | Literal["backbone"] = 0
+    """Stages that do not train, the embedding with them: a number from the input on, or `backbone`
+    for all but the head (a linear probe)."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor of the learning rate a layer further from the head; 1 for one rate everywhere."""
+    grad_checkpoint: bool = False
+    """Recompute activations in the backward pass: less memory for a third more time."""
     augment: Augment = Augment()
     """What is done to training images."""
     uncertainty: str = "softmax"
@@ -74,6 +88,15 @@ class Run(Config):
     """Steps between checkpoints; 0 for as often as validations by default."""
     keep: int = Field(default=2, ge=2)
     """Checkpoints kept; two at the least, so that a torn one is never the only one."""
+
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _stages(cls, value: object) -> object:
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if value != "backbone" and (type(value) is not int or value < 0):
+            raise ValueError("a number of stages, 0 or more, or backbone is right")
+        return value
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -40,7 +40,7 @@ def evaluate(
     prepare = Prepare(preprocess, device)
     metrics = task.metrics()
     count = 0
-    training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval()
     advice = "try a smaller batch size"
     try:
@@ -50,7 +50,8 @@ def evaluate(
                 metrics.update(model(batch.x), batch)
                 count += len(batch) if loaded.index is None else int((loaded.index >= 0).sum())
     finally:
-        model.train(training)
+        for module in training:  # frozen ones stay as they were
+            module.training = True
     gathered = gather((metrics, count))
     metrics = gathered[0][0]
     for other, _ in gathered[1:]:

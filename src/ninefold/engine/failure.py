@@ -153,4 +153,5 @@ def peak_memory(device: torch.device) -> int:
 def where(step: int, state: State) -> str:
     """`step 12 (learning rate 0.001)`."""
     rates = sorted({group["lr"] for group in state.optimizer.param_groups})
-    return f"step {step} (learning rate {', '.join(f'{rate:.4g}' for rate in rates)})"
+    least = f"{rates[0]:.4g} to " if len(rates) > 1 else ""
+    return f"step {step} (learning rate {least}{rates[-1]:.4g})"

@@ -6,8 +6,9 @@ AutoAugment) is another update over the same `State`, whose `extra` holds the ne
 optimizer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
@@ -31,11 +32,22 @@ class Objective(nn.Module):
 
     Whatever a loss calls of its model happens inside this one forward call, so data parallelism
     and precision apply to any task, two-stage detectors and input gradients included.
+
+    Args:
+        frozen: Modules of the model that stay in evaluation mode while the others train.
     """
 
-    def __init__(self, model: nn.Module, task: Task) -> None:
+    def __init__(self, model: nn.Module, task: Task, frozen: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         self.model, self.task = model, task
+        self._frozen = tuple(frozen)  # a tuple, so that no name of a weight changes
+
+    def train(self, mode: bool = True) -> Self:
+        """As always, but for what is frozen."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return self.task.loss(self.model, batch)

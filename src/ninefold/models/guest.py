@@ -4,7 +4,7 @@ Source: huggingface/pytorch-image-models (timm), imported when a guest is first 
 Shapes: b images, i image channels, h rows, w columns, n tokens, d features, k classes.
 """
 
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ninefold.core.errors import Refused, nearest
+
+_UNKNOWN = "a name that no model has"
 
 
 def guest_settings(name: str) -> dict[str, Any]:
@@ -60,6 +62,7 @@ class Guest(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        self.name = name
         arguments = {"in_chans": in_channels, **options}
         if num_classes is not None:
             arguments["num_classes"] = num_classes
@@ -95,6 +98,29 @@ class Guest(nn.Module):
 
     def forward(self, image: Float[Tensor, "b i h w"]) -> Float[Tensor, "b k"]:
         return self.head(self.model.forward_head(self.model.forward_features(image), True))
+
+    def layers_by_depth(self) -> list[list[tuple[str, ...]]]:
+        """Stages of layers (`models.depth`) by timm's own `group_matcher`."""
+        from timm.models import group_parameters
+
+        if not hasattr(self.model, "group_matcher"):
+            raise Refused(f"timm/{self.name}: timm does not tell the order of its layers")
+        # What the matcher does not know is the head's; a name that it cannot know finds these.
+        named = [*self.model.named_parameters(), (_UNKNOWN, None)]
+        asked: Any = SimpleNamespace(named_parameters=lambda: named)
+        matcher = self.model.group_matcher
+        coarse: Any = group_parameters(asked, matcher(coarse=True), reverse=True)
+        fine: Any = group_parameters(asked, matcher(coarse=False))
+        stages: dict[int, list[tuple[str, ...]]] = {}
+        for _, names in sorted(fine.items()):
+            if _UNKNOWN not in names:
+                layer = tuple(f"model.{name}" for name in names)
+                stages.setdefault(min(coarse[name] for name in names), []).append(layer)
+        return [layers for _, layers in sorted(stages.items())]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """As timm has it, for models that can."""
+        self.model.set_grad_checkpointing(enable)
 
     def _has_maps(self) -> bool:
         reductions = {entry["reduction"] for entry in getattr(self.model, "feature_info", [])}

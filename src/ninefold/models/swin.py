@@ -231,6 +231,24 @@ class Swin(nn.Module):
     def forward(self, image: Float[Tensor, "b i h w"]) -> Float[Tensor, "b k"]:
         return self.head(self.pool(self.features(image)))
 
+    def layers_by_depth(self) -> list[list[tuple[str, ...]]]:
+        """The embedding, then stages of blocks (`models.depth`)."""
+        positions = () if self.absolute_pos_embed is None else ("absolute_pos_embed",)
+        stages: list[list[tuple[str, ...]]] = [[("patch_embed", *positions, "pos_drop")]]
+        for i, stage in enumerate(self.layers):
+            assert isinstance(stage, SwinStage)
+            names: list[tuple[str, ...]] = [
+                (f"layers.{i}.blocks.{j}",) for j in range(len(stage.blocks))
+            ]
+            if stage.downsample is not None:
+                names[-1] = (*names[-1], f"layers.{i}.downsample")
+            stages.append(names)
+        return stages
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """As `use_checkpoint`, after the model is made."""
+        self.use_checkpoint = enable
+
     def train(self, mode: bool = True) -> Self:
         """As always, but frozen stages stay in evaluation mode and take no gradients."""
         super().train(mode)

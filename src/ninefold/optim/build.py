@@ -1,7 +1,7 @@
 """From a configuration to an optimizer."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,14 +18,19 @@ _FUSED = ("cpu", "cuda")
 """Devices on which torch updates all parameters in one pass: 2.8 times as fast on a CPU."""
 
 
-def make_optimizer(model: nn.Module, optim: Optim) -> Optimizer:
+def make_optimizer(
+    model: nn.Module, optim: Optim, *, scales: Mapping[str, float] | None = None
+) -> Optimizer:
     """An optimizer over the trainable parameters of `model`, in the groups of `optim.groups`.
+
+    Args:
+        scales: Factors of the learning rate by the names of parameters; 1 without.
 
     Raises:
         Refused: a model without trainable parameters; a custom optimizer that cannot be found, or
             does not take a keyword it was given.
     """
-    groups = parameter_groups(model, optim.weight_decay)
+    groups = parameter_groups(model, optim.weight_decay, scales=scales)
     if not groups:
         raise Refused(f"optim: {type(model).__name__} has no trainable parameter; unfreeze some")
     if isinstance(optim, Custom):

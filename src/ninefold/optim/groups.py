@@ -3,7 +3,7 @@
 Source: Swin-Transformer `optimizer.py`; timm's and big_vision's rules are the same but for names.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -12,27 +12,28 @@ POSITION_TABLES = ("absolute_pos_embed", "relative_position_bias_table")
 """Ends of the names of parameters that hold a value a position, and never decay."""
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The trainable parameters in two groups, the first with weight decay, the second without.
+def parameter_groups(
+    model: nn.Module, weight_decay: float, *, scales: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """The trainable parameters in groups of one weight decay and one `lr_scale`.
 
     Vectors and scalars (biases, norms), position tables, and whatever a module of the model lists
-    by `no_weight_decay()` (names of its parameters) do not decay. Each group has an `lr_scale` of
-    1, by which the loop multiplies its learning rate. An empty group is left out.
+    by `no_weight_decay()` (names of its parameters) do not decay. The loop multiplies a group's
+    learning rate by its `lr_scale`: that of `scales` by the parameter's name, else 1. Smaller
+    scales come first, and of each the group that decays.
     """
     exempt = set(_exempt(model))
-    decayed: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             free = (
                 parameter.ndim <= 1 or name in exempt or name.endswith((".bias", *POSITION_TABLES))
             )
-            (others if free else decayed).append(parameter)
-    groups = [(decayed, weight_decay), (others, 0.0)]
+            scale = scales[name] if scales else 1.0
+            groups.setdefault((scale, free), []).append(parameter)
     return [
-        {"params": parameters, "weight_decay": decay, "lr_scale": 1.0}
-        for parameters, decay in groups
-        if parameters
+        {"params": groups[key], "weight_decay": 0.0 if key[1] else weight_decay, "lr_scale": key[0]}
+        for key in sorted(groups)
     ]
 
 
