@@ -80,6 +80,23 @@ def _pattern(parser: ArgumentParser) -> None:
     parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="e.g. 'swin*'")
 
 
+def _bench(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    libraries = ("timm", "torchvision", "transformers")
+    add("models", nargs="+", metavar="MODEL", help="presets, timm/NAME, or package.module:Name")
+    add("--against", nargs="*", metavar="LIBRARY", choices=libraries, help=", ".join(libraries))
+    add("--modes", nargs="+", choices=("inference", "training"), help="without it, both")
+    add("--precisions", nargs="+", choices=("fp32", "bf16", "bf16-weights"), help="bf16: autocast")
+    add("--batch-sizes", nargs="+", type=int, metavar="N", help="images at a time: 1 8")
+    add("--compile", action="store_true", help="all once more with compiled models")
+    add("--image-size", type=int, metavar="PIXELS", help="without it, the preset's")
+    add("--rounds", type=int, metavar="N", help="samples of each in turn, 7")
+    add("--threads", type=int, metavar="N", help="of torch on a CPU")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), help="auto takes the best")
+    add("--no-memory", dest="memory", action="store_false", help="no processes for peak memory")
+    add("--out", default="", metavar="FILE", help="keep all samples and conditions as JSON")
+
+
 def _convert(parser: ArgumentParser) -> None:
     parser.add_argument("source", metavar="FILE", help="a checkpoint: .pth .npz .msgpack ...")
     parser.add_argument("out", metavar="OUT", help="a .safetensors file to write")
@@ -118,6 +135,11 @@ VERBS = {
         _pattern,
     ),
     "recipes": Verb("list the recipes", "ninefold.app.tables:recipes", _pattern),
+    "bench": Verb(
+        "time and memory against the same model in other libraries",
+        "ninefold.app.bench:bench",
+        _bench,
+    ),
     "convert": Verb(
         "turn a foreign checkpoint into safetensors", "ninefold.app.tables:convert", _convert
     ),

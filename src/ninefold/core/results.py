@@ -1,6 +1,7 @@
 """A result: measured numbers with the conditions under which they were measured."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +41,17 @@ def append_line(path: str | Path, record: dict[str, Any]) -> None:
     """Add one JSON line and flush it; values that JSON has no word for (NaN) become null."""
     with Path(path).open("a", encoding="utf-8") as file:
         file.write(json.dumps(_plain(record), ensure_ascii=False) + "\n")
+
+
+def write_json(path: str | Path, values: dict[str, Any]) -> None:
+    """JSON in one move, so that a stop leaves the old file or the new one."""
+    path = Path(path)
+    aside = path.with_suffix(".part")
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
 
 
 def read_lines(path: str | Path) -> list[dict[str, Any]]:

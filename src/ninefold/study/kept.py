@@ -10,24 +10,20 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import os
-import platform
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ninefold.core.errors import Failed
 from ninefold.core.objects import find
-from ninefold.core.results import read_lines
+from ninefold.core.results import read_lines, write_json
 from ninefold.engine.config import Run
-from ninefold.engine.evaluate import versions
 from ninefold.engine.folder import MODEL, RESULTS, Busy, Lock
 from ninefold.engine.progress import Observer
 from ninefold.engine.train import train
+from ninefold.study.conditions import hardware, versions_told
 from ninefold.study.plan import Timed, Trained, described
 
 log = logging.getLogger(__name__)
@@ -138,31 +134,3 @@ def _measure(function: str, options: dict[str, Any], seed: int) -> dict[str, flo
 
 def _digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """JSON in one move, so that a stop leaves the old file or the new one."""
-    aside = path.with_suffix(".part")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def versions_told() -> str:
-    """What a number may depend on: ninefold, torch and Python."""
-    told = {**versions(), "Python": platform.python_version()}
-    return ", ".join(f"{name} {version}" for name, version in told.items())
-
-
-def hardware() -> str:
-    """The GPU, or the processor's name with the threads that torch uses."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    name = platform.processor() or platform.machine()
-    told = Path("/proc/cpuinfo")
-    if told.exists():
-        models = [x for x in told.read_text().splitlines() if x.startswith("model name")]
-        name = models[0].partition(":")[2].strip() if models else name
-    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} cores"

@@ -14,9 +14,9 @@ from ninefold.report.claim_chart import claim_chart, settings_chart
 from ninefold.report.claims import Claim, claim_named, papers
 from ninefold.report.measured import CONFIDENCE, Measurement, Scale, Table
 from ninefold.report.statistics import summarise, verdict
+from ninefold.study.conditions import hardware, versions_told
 from ninefold.study.experiments import EXPERIMENTS
 from ninefold.study.kept import (
-    hardware,
     minutes_of,
     reading_file,
     readings,
@@ -24,7 +24,6 @@ from ninefold.study.kept import (
     tested_value,
     trained,
     validated_value,
-    versions_told,
     write_json,
 )
 from ninefold.study.plan import Arm, Best, Comparison, Plan, Timed, Trained, described, value_at
