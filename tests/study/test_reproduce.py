@@ -87,7 +87,7 @@ def test_runs_of_other_data_or_of_another_version_stand_in_other_folders(
     assert isinstance(subject, Trained)
     assert isinstance(other, Trained)
     places = [run_folder(tmp_path, subject, 0), run_folder(tmp_path, other, 0)]
-    monkeypatch.setattr("ninefold.study.kept.versions", lambda: {"ninefold": "9.9"})
+    monkeypatch.setattr("ninefold.study.conditions.versions", lambda: {"ninefold": "9.9"})
     places.append(run_folder(tmp_path, subject, 0))
     assert len(set(places)) == 3
 
