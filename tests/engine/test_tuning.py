@@ -1,5 +1,8 @@
 """Fine-tuning: what is frozen stays, rates fall towards the input, resumed runs are the same."""
 
+import contextlib
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,15 @@ import torch
 from engine_parts import Net, Until, small
 from torch import Tensor
 
+from ninefold.app.cli import main
 from ninefold.core.errors import Refused, Stopped
+from ninefold.core.weights import write_weights
 from ninefold.engine import checkpoint
 from ninefold.engine.config import Run
+from ninefold.engine.opened import open_run
 from ninefold.engine.train import train
+from ninefold.layers.position import resize_positions
+from ninefold.models.create import create_model
 
 
 class Deep(Net):
@@ -83,6 +91,31 @@ def test_rates_are_scaled_by_depth(tmp_path: Path) -> None:
     scales = [group["lr_scale"] for group in groups]
     assert scales == [0.25, 0.25, 0.5, 1.0, 1.0]
     assert [group["lr"] / groups[-1]["lr"] for group in groups] == pytest.approx(scales)
+
+
+def test_finetune_takes_another_window_another_size_and_the_classes_that_it_knows(
+    tmp_path: Path,
+) -> None:
+    """By the command: weights of windows of 4 at 32 pixels, for windows of 3 at 48 pixels."""
+    sizes = {"embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "ape": True}
+    old = create_model("swin", num_classes=3, image_size=32, window_size=4, **sizes)
+    told = {"classes": json.dumps(["red", "pink", "GREEN"])}
+    write_weights(tmp_path / "old.safetensors", old.state_dict(), told)
+    words = (
+        "train finetune --model swin --weights old.safetensors --data engine_parts:tones "
+        "--image-size 48 --model-options embed_dim=8 depths=[1,1] num_heads=[1,2] ape=true "
+        "window_size=3 --freeze backbone --steps 2 --batch-size 8 --workers 0 --out run"
+    )
+    logs = io.StringIO()
+    with contextlib.redirect_stderr(logs):
+        assert main(words.split()) == 0
+    assert "2 of 3 classes found in the weights' head; 1 start anew" in logs.getvalue()
+    assert "3 tables resized to this image size" in logs.getvalue()
+    new = open_run(tmp_path / "run").model.state_dict()
+    key = "layers.0.blocks.0.attn.relative_position_bias_table"
+    assert new[key].equal(resize_positions(old.state_dict()[key], (7, 7), (5, 5)))
+    places = resize_positions(old.state_dict()["absolute_pos_embed"][0], (8, 8), (12, 12))
+    assert new["absolute_pos_embed"][0].equal(places)
 
 
 @pytest.mark.parametrize(

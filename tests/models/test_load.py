@@ -1,7 +1,9 @@
 """Loading: what fits, what is resized, what becomes of the head, what is refused and how."""
 
+import importlib
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +320,72 @@ def test_no_door_for_weights_runs_what_a_pickle_holds(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="nothing in it was run"):
             door()
     assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
+
+
+# -------------------------------------------------------------------------------- heads by names
+
+
+def test_rows_of_known_names_are_kept_and_the_others_start_anew(tmp_path: Path) -> None:
+    tensors = shuffled(small())
+    file = saved(tmp_path / "old.safetensors", tensors, ("ant", "Honey-Bee", "cat"))
+    model = small(4)
+    model.classes = ("cat", "dog", "honey_bee", "eel")
+    report = load_weights(model, file, head_map="names")
+    assert (report.head, report.new_classes) == ("mapped", ("dog", "eel"))
+    for part in ("weight", "bias"):
+        old, new = tensors[f"head.{part}"], model.state_dict()[f"head.{part}"]
+        assert new[0].equal(old[2])
+        assert new[2].equal(old[1])
+        assert new[[1, 3]].eq(0).all()
+
+
+def test_a_name_that_the_file_has_twice_is_no_name(tmp_path: Path) -> None:
+    file = saved(tmp_path / "old.safetensors", shuffled(small()), ("crane", "crane", "cat"))
+    model = small(2)
+    model.classes = ("crane", "cat")
+    assert load_weights(model, file, head_map="names").new_classes == ("crane",)
+
+
+def test_without_a_known_name_the_head_is_reset_or_refused(tmp_path: Path) -> None:
+    file = saved(tmp_path / "old.safetensors", shuffled(small()), ANIMALS)
+    model = small(2)
+    model.classes = ("dog", "eel")
+    before = copy_of(model)
+    with pytest.raises(Refused, match="its head knows 3 classes"):
+        load_weights(model, file, head_map="names")
+    assert unchanged(model, before)
+    report = load_weights(model, file, head_map="names", reset_head=True)
+    assert (report.head, report.new_classes) == ("reset", ())
+    assert model.head.weight.eq(0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("vit_tiny_patch16_224", {"image_size": 64}, {"image_size": 96}),
+        ("swin_tiny_patch4_window7_224", {"image_size": 112}, {"image_size": 128}),
+    ],
+)
+def test_a_guest_takes_weights_of_another_image_size(
+    name: str, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """Equal to what timm's own loading makes of them."""
+    depth = {"depths": (1, 1, 1, 1)} if name.startswith("swin") else {"depth": 1}
+    window = [{"window_size": size} if "swin" in name else {} for size in (7, 4)]
+    old = create_model(f"timm/{name}", num_classes=3, **depth, **window[0], **before)
+    new = create_model(f"timm/{name}", num_classes=3, **depth, **window[1], **after)
+    tensors = shuffled(old)
+    own = {k.removeprefix("model."): v for k, v in tensors.items() if not k.startswith("head.")}
+    head = "head.fc" if "swin" in name else "head"
+    report = load_weights(
+        new, own | {f"{head}.{p}": tensors[f"head.{p}"] for p in ("weight", "bias")}
+    )
+    assert report.resized
+    guest: Any = new
+    expected: Any = create_model(f"timm/{name}", num_classes=0, **depth, **window[1], **after).model
+    theirs = importlib.import_module(type(expected).__module__).checkpoint_filter_fn
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        expected.load_state_dict(theirs(own, expected), strict=False)
+    for key, value in expected.state_dict().items():
+        assert guest.model.state_dict()[key].equal(value), key

@@ -30,7 +30,7 @@ def _train(parser: ArgumentParser) -> None:
     add("--task", help="classification or multilabel; auto looks at the data")
     add("--weights", help="where to start: a file, hf://org/repo/file, or pretrained")
     add("--reset-head", action=BooleanOptionalAction, help="a new head where classes differ")
-    add("--head-map", metavar="FILE", help="rows of the old head, one number a class")
+    add("--head-map", metavar="FILE", help="rows of the old head, one number a class; or names")
     add("--uncertainty", metavar="METHOD", help="how predictions are scored for doubt")
     add("--augment", help="none, light, swin, or your own as package.module:Name")
     add("--loss", help="your own as package.module:Name")

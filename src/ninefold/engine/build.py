@@ -142,6 +142,12 @@ def _load(run: Run, model: nn.Module) -> list[str]:
         "reordered": "their head put into the order of these classes",
         "mapped": "their head's rows picked by head_map",
     }
+    if new := len(report.new_classes):
+        classes: Any = model.classes
+        known = f"{len(classes) - new} of {len(classes)}"
+        heads["mapped"] = f"{known} classes found in the weights' head; {new} start anew"
+    elif run.head_map == "names":
+        heads["mapped"] = "every class found in the weights' head by its name"
     notes = [f"{source}: {len(report.loaded) + len(report.resized)} tensors loaded"]
     if report.head in heads:
         notes[0] += f"; {heads[report.head]}"

@@ -38,7 +38,8 @@ class Run(Config):
     reset_head: bool = False
     """Start with a new head where the weights' classes are not the data's."""
     head_map: str = ""
-    """A file with one row index of the old head a class, as for ImageNet-22K to 1K."""
+    """A file with one row index of the old head a class, as for ImageNet-22K to 1K; or `names`:
+    the rows of the classes of the same names, the others anew."""
     data: str = "synthetic://classification"
     """A folder, a table, or an address that DESIGN section 4 names."""
     preprocess: Preprocess = Preprocess()

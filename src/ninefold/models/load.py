@@ -43,6 +43,7 @@ class LoadReport:
         head: What became of the head: nothing for a model or file without one; `reordered` where
             the same classes stand in another order; `mapped` where rows were picked; `reset` where
             it is zero and untrained.
+        new_classes: Classes of the model whose rows of a `mapped` head are zero and untrained.
     """
 
     loaded: tuple[str, ...]
@@ -50,6 +51,7 @@ class LoadReport:
     skipped: tuple[str, ...]
     missing: tuple[str, ...]
     head: Head
+    new_classes: tuple[str, ...] = ()
 
 
 def load_weights(
@@ -69,7 +71,9 @@ def load_weights(
         strict: Refuse keys that are unknown, missing or of another shape; else report them.
         reset_head: Where the file's classes are not the model's, start with a zero head.
         head_map: The row of the file's head for each class of the model: a text file with one
-            number a line, `imagenet-22k-to-1k`, or the numbers themselves.
+            number a line, `imagenet-22k-to-1k`, or the numbers themselves; or `names`: the rows of
+            the classes of the same names, zero for classes that the file does not know. Where it
+            knows none of them or names none, it is as if nothing were given.
 
     Raises:
         Refused: what does not fit, by name; the model is then unchanged.
@@ -85,7 +89,7 @@ def load_weights(
     found = keys.read(tensors, where) if keys else None
     if found:
         _, tensors, skipped = found
-    head, name = _fit_head(model, tensors, file, where, reset_head, head_map)
+    head, name, new_classes = _fit_head(model, tensors, file, where, reset_head, head_map)
     state = model.state_dict()
     plan = _Plan(model, state, keys)
     for key, value in tensors.items():
@@ -107,6 +111,7 @@ def load_weights(
         skipped=(*skipped, *plan.skipped, *plan.unknown, *plan.misshaped),
         missing=(*plan.missing, *plan.fresh, *(k for k in plan.misshaped if k in state)),
         head=head,
+        new_classes=new_classes,
     )
 
 
@@ -161,39 +166,65 @@ class _Plan:
 def _fit_head(
     model: nn.Module, tensors: Tensors, file: WeightsFile, where: str,
     reset_head: bool, head_map: HeadMap | None,
-) -> tuple[Head, str]:  # fmt: skip
-    """What becomes of the head, and its name; the head's rows in `tensors` change accordingly."""
+) -> tuple[Head, str, tuple[str, ...]]:  # fmt: skip
+    """What becomes of the head, its name, and which classes are new to it; the head's rows in
+    `tensors` change accordingly."""
     head: Any = getattr(model, "head", None)
     name = next((n for n, m in model.named_modules() if m is head), "")
     keys = [k for k in (f"{name}.weight", f"{name}.bias") if k in tensors and tensors[k].dim()]
     if not isinstance(head, nn.Linear) or not keys:
-        return ("reset" if isinstance(head, nn.Linear) and reset_head else ""), name
+        return ("reset" if isinstance(head, nn.Linear) and reset_head else ""), name, ()
     rows = len(tensors[keys[0]])
-    if head_map is not None:
+    by_name = isinstance(head_map, str) and head_map == "names"
+    if head_map is not None and not by_name:
         chosen = _rows(head_map, rows, head.out_features)
         tensors.update({k: tensors[k][chosen] for k in keys})
-        return "mapped", name
+        return "mapped", name, ()
     theirs = classes_in(file, rows)
     ours = tuple(getattr(model, "classes", ()) or ())
     if theirs and len(ours) == head.out_features:
         if theirs == ours:
-            return "loaded", name
-        if sorted(theirs) == sorted(ours) and len(set(ours)) == len(ours):
-            place = {label: i for i, label in enumerate(theirs)}
-            order = torch.tensor([place[label] for label in ours])
-            tensors.update({k: tensors[k][order] for k in keys})
-            return "reordered", name
+            return "loaded", name, ()
+        same = sorted(theirs) == sorted(ours) and len(set(ours)) == len(ours)
+        row = _rows_by_name(theirs, ours)
+        if (same or by_name) and row:
+            for key in keys:
+                old, new = tensors[key], tensors[key].new_zeros(len(ours), *tensors[key].shape[1:])
+                new[list(row)] = old[list(row.values())]
+                tensors[key] = new
+            missing = tuple(label for i, label in enumerate(ours) if i not in row)
+            return ("reordered" if same else "mapped"), name, missing
     elif rows == head.out_features:
-        return "loaded", name
+        return "loaded", name, ()
     if reset_head:
         for key in keys:
             del tensors[key]
-        return "reset", name
+        return "reset", name, ()
     raise Refused(
         f"{where}: its head knows {_listing(theirs, rows)}, and the model's "
         f"{_listing(ours, head.out_features)}; --reset-head (reset_head=True) starts with a new "
         "head, head_map picks rows of the old one"
     )
+
+
+def _rows_by_name(theirs: Sequence[str], ours: Sequence[str]) -> dict[int, int]:
+    """The row of their head for each class of ours that has one of its name alone.
+
+    Where names do not agree to the letter, case, `_` and `-` do not count.
+    """
+    found: dict[int, int] = {}
+    for plain in (str, _plainly):
+        rows: dict[str, list[int]] = {}
+        for row, label in enumerate(theirs):
+            rows.setdefault(plain(label), []).append(row)
+        for i, label in enumerate(ours):
+            if i not in found and len(rows.get(plain(label), ())) == 1:
+                found[i] = rows[plain(label)][0]
+    return found
+
+
+def _plainly(label: str) -> str:
+    return " ".join(label.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def classes_in(file: WeightsFile, rows: int) -> tuple[str, ...]:

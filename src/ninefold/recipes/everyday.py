@@ -74,6 +74,7 @@ def finetune(
         data=name_of(required("finetune", "data", data, "FOLDER with one folder a class")),
         weights=weights,
         reset_head=True,
+        head_map="" if "reset_head" in changes else "names",
         drop_path=min(0.1, preset.drop_path),
         preprocess=preset.preprocess,
         augment=choose_augment(augment),
