@@ -20,6 +20,7 @@ from ninefold.layers.position import resize_positions
 from ninefold.models.create import create_model
 from ninefold.models.presets import PRESETS
 from ninefold.models.swin import Swin
+from ninefold.models.swin_keys import SWIN
 
 PARAMETERS = {
     ("swin_tiny", 1000): 28_288_354,
@@ -156,35 +157,57 @@ def test_a_bias_table_is_resized_as_the_reference_does(shared_golden: Path) -> N
     torch.testing.assert_close(resize_positions(table, (13, 13), (23, 23)), expected)
 
 
-def to_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    renamed: dict[str, Tensor] = {}
-    for key, value in state.items():
-        part, *rest = key.split(".")
-        if part == "patch_embed":
-            key = ".".join(["features.0", "0" if rest[0] == "proj" else "2", rest[1]])
-        elif part == "layers" and rest[1] == "downsample":
-            key = ".".join([f"features.{2 * int(rest[0]) + 2}", *rest[2:]])
-        elif part == "layers":
-            key = ".".join([f"features.{2 * int(rest[0]) + 1}", *rest[2:]])
-            key = key.replace("mlp.fc1", "mlp.0").replace("mlp.fc2", "mlp.3")
-        renamed[key] = value
-    return renamed
-
-
+@pytest.mark.parametrize("window", [4, 7])
 @pytest.mark.parametrize("size", [(52, 76), (64, 64), (12, 16), (4, 4), (97, 30)])
-def test_policy_torchvision_equals_torchvision(size: tuple[int, int]) -> None:
+def test_policy_torchvision_equals_torchvision(size: tuple[int, int], window: int) -> None:
     """52 x 76 gives 13 x 19 patches: neither side divides by the window."""
     from torchvision.models.swin_transformer import SwinTransformer
 
     rows, columns = (n // 4 * 4 for n in size)  # torchvision drops what fills no patch
     image = torch.randn(2, 3, rows, columns)
-    ours = tiny(window_policy="torchvision", drop_path=0.0)
-    peer = SwinTransformer([4, 4], 16, [2, 2], [2, 4], [4, 4], num_classes=5).eval()
-    missing, unexpected = peer.load_state_dict(to_torchvision(ours.state_dict()), strict=False)
-    assert not unexpected
-    assert all(key.endswith("relative_position_index") for key in missing)
+    ours = tiny(window_size=window, window_policy="torchvision", drop_path=0.0)
+    peer = SwinTransformer([4, 4], 16, [2, 2], [2, 4], [window] * 2, num_classes=5).eval()
+    peer.load_state_dict(SWIN.write(ours.state_dict(), "torchvision"))
     with torch.no_grad():
-        torch.testing.assert_close(ours(image), peer(image), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours(image), peer(image), atol=2e-5, rtol=2e-5)
+
+
+def test_timm_departs_where_the_window_does_not_divide_a_map_and_only_there() -> None:
+    """It rolls before it pads, so that its mask no longer fits what was rolled around."""
+    from timm.models.swin_transformer import SwinTransformer
+
+    ours = tiny(window_policy="torchvision", drop_path=0.0)
+    distances: dict[tuple[int, int], float] = {}
+    for size in [(64, 96), (52, 76)]:
+        peer = SwinTransformer(
+            img_size=size, embed_dim=16, depths=(2, 2), num_heads=(2, 4), window_size=4,
+            num_classes=5,
+        ).eval()  # fmt: skip
+        peer.load_state_dict(SWIN.write(ours.state_dict(), "timm"))
+        image = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            distances[size] = float((ours(image) - peer(image)).abs().max())
+    assert distances[64, 96] < 2e-5
+    assert distances[52, 76] > 1e-3
+
+
+def test_transformers_departs_in_training_where_it_never_drops_the_second_branch() -> None:
+    from transformers import SwinConfig, SwinModel
+
+    options: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4)}
+    config = SwinConfig(
+        image_size=64, window_size=4, drop_path_rate=1 - 1e-7, add_pooling_layer=False, **options
+    )
+    peer = SwinModel(config)
+    tables = [v for k, v in peer.state_dict().items() if k.endswith("bias_table")]
+    assert not any(table.any() for table in tables)  # its tables begin with zeros
+    peer.train()
+    ours = tiny(drop_path=1 - 1e-7).train()
+    x = torch.randn(1, 64, 32)
+    theirs = peer.encoder.layers[1].blocks[1](x, (8, 8))
+    theirs = theirs if isinstance(theirs, Tensor) else theirs[0]
+    assert not theirs.equal(x)
+    assert ours.layers[1].blocks[1](x.view(1, 8, 8, 32)).equal(x.view(1, 8, 8, 32))
 
 
 def test_policies_agree_where_every_map_exceeds_its_window_and_divides() -> None:

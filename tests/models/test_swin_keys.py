@@ -10,16 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from ninefold.core.errors import Refused
-from ninefold.core.weights import read_weights
+from ninefold.core.weights import read_weights, write_weights
 from ninefold.models.create import create_model
 from ninefold.models.load import load_weights
+from ninefold.models.swin_keys import SWIN
 
 SMALL: dict[str, Any] = {"embed_dim": 32, "depths": (1, 2), "num_heads": (1, 2), "num_classes": 10}
 TINY: dict[str, Any] = {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)}
 TINY["num_classes"] = 1000
+DEEP = TINY | {"depths": (2, 2, 18, 2)}
+BASE = DEEP | {"embed_dim": 128, "num_heads": (4, 8, 16, 32)}
 SIZES = [
     pytest.param(SMALL, 56, id="small"),
     pytest.param(TINY, 224, id="swin_tiny", marks=pytest.mark.slow),
+    pytest.param(DEEP, 224, id="swin_small", marks=pytest.mark.slow),
+    pytest.param(BASE, 224, id="swin_base", marks=pytest.mark.slow),
 ]
 
 
@@ -64,19 +69,78 @@ def ours(options: dict[str, Any], size: int, **more: Any) -> nn.Module:
     return create_model("swin", image_size=size, window_size=7, **(options | more)).eval()
 
 
+PEERS = [
+    ("torchvision", torchvision_swin),
+    ("timm", timm_swin),
+    ("transformers", transformers_swin),
+]
+
+
 @pytest.mark.parametrize(("options", "size"), SIZES)
-@pytest.mark.parametrize("build", [torchvision_swin, timm_swin, transformers_swin])
-def test_weights_of_other_libraries_give_the_same_logits(
-    build: Callable[..., nn.Module], options: dict[str, Any], size: int
+@pytest.mark.parametrize(("layout", "build"), PEERS)
+def test_the_authors_weights_go_into_other_libraries_and_come_back_to_the_bit(
+    layout: str, build: Callable[..., nn.Module], options: dict[str, Any], size: int
 ) -> None:
-    theirs = randomised(build(size, **options))
-    model = ours(options, size)
-    report = load_weights(model, theirs.state_dict())
+    model = randomised(ours(options, size))
+    theirs = build(size, **options).eval()
+    theirs.load_state_dict(SWIN.write(model.state_dict(), layout))  # strict
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(logits(model, images), logits(theirs, images), atol=2e-5, rtol=2e-5)
+    torch.testing.assert_close(logits(theirs, images), logits(model, images), atol=2e-5, rtol=2e-5)
+    again = ours(options, size)
+    report = load_weights(again, theirs.state_dict())
     assert set(report.loaded) == set(model.state_dict())
-    assert report.head == "loaded"
+    assert (report.layout, report.head) == (layout, "loaded")
     assert (report.resized, report.skipped, report.missing) == ((), (), ())
+    assert all(value.equal(again.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("layout", [layout.name for layout in SWIN.layouts])
+@pytest.mark.parametrize("kind", ["classifier", "features", "backbone"])
+def test_every_layout_is_written_as_it_is_read(layout: str, kind: str) -> None:
+    more = {"features": {"num_classes": 0}, "backbone": {"out_indices": (0, 1)}}.get(kind, {})
+    state = randomised(ours(SMALL, 56, **more)).state_dict()
+    if kind == "backbone" and layout in ("torchvision", "timm"):
+        with pytest.raises(Refused, match=r"norm0.weight: .*has no place for it; --to official"):
+            SWIN.write(state, layout)
+        return
+    written = SWIN.write(state, layout)
+    found = SWIN.read(written, "w")
+    assert found is not None
+    assert found[0] == layout
+    assert found[1].keys() == state.keys()
+    assert all(value.equal(found[1][key]) for key, value in state.items())
+
+
+def test_a_folder_for_transformers_is_opened_by_it(tmp_path: Path) -> None:
+    """In either spelling, as both of its generations read it."""
+    from transformers import SwinForImageClassification
+
+    model = randomised(ours(SMALL, 56))
+    images = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(1))
+    for layout in ("transformers", "transformers-4"):
+        folder = tmp_path / layout
+        transformers_swin(56, **SMALL).config.save_pretrained(folder)
+        tensors = SWIN.write(model.state_dict(), layout)
+        write_weights(folder / "model.safetensors", tensors, {"format": "pt"})
+        theirs, told = SwinForImageClassification.from_pretrained(folder, output_loading_info=True)
+        assert not told["missing_keys"]
+        assert not told["unexpected_keys"]
+        torch.testing.assert_close(
+            logits(theirs.eval(), images), logits(model, images), atol=2e-5, rtol=2e-5
+        )
+
+
+def test_what_another_library_has_no_place_for_is_refused() -> None:
+    state = ours(SMALL, 56, pos="abs+rel").state_dict()
+    for layout in ("torchvision", "timm"):
+        with pytest.raises(Refused, match=r"absolute_pos_embed: .*no place"):
+            SWIN.write(state, layout)
+    state = ours(SMALL, 56).state_dict()
+    with pytest.raises(Refused, match="--to tim: is no layout of swin; did you mean 'timm'"):
+        SWIN.write(state, "tim")
+    state = {"layers.0.blocks.0.attn.relative_position_bias_table": torch.zeros(15, 1)}
+    with pytest.raises(Refused, match="15 rows are those of no square window"):
+        SWIN.write(state, "torchvision")
 
 
 def renamed(tensors: dict[str, Tensor], *rules: tuple[str, str]) -> dict[str, Tensor]:

@@ -1,9 +1,11 @@
 """The verbs that list: models, recipes, papers, and what is wrong in a data set; and `convert`."""
 
 import inspect
+import json
 from argparse import Namespace
 from collections import Counter
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from ninefold.app import printing
 from ninefold.core.errors import Refused, nearest
@@ -11,12 +13,44 @@ from ninefold.models.presets import PRESETS, Preset
 
 
 def models(given: Namespace) -> int:
-    """One line a preset. Published accuracy is the authors' own; nobody measured it here."""
+    """One line a preset, or all of one that is named in full.
+
+    Published accuracy is the authors' own; nobody measured it here.
+    """
     names = _chosen(given.pattern, sorted(PRESETS), "model")
+    if names == [given.pattern]:
+        print(printing.table(("what", "is"), _sheet(given.pattern, PRESETS[given.pattern])))
+        return 0
     rows = [(name, *_preset(PRESETS[name])) for name in names]
     columns = "model parameters GMACs pixels status published weights licence paper"
     print(printing.table(columns.split(), rows))
     return 0
+
+
+def _sheet(name: str, preset: Preset) -> list[tuple[str, str]]:
+    images, held = preset.preprocess, preset.num_classes
+    crop = "the whole image, squashed" if images.squash else f"the middle {images.crop_fraction}"
+    opened = "yes" if preset.weights_opened else "no; its layout is tested with random weights"
+    facts = {
+        "model": name,
+        "family": preset.family,
+        "options": ", ".join(f"{key} {value}" for key, value in preset.options.items()),
+        "status": preset.status,
+        "paper": preset.paper,
+        "parameters": f"{preset.parameters:,}",
+        "multiply-adds": f"{preset.gmacs:.4g} G an image",
+        "image": f"{images.image_size} pixels, {crop}; mean {images.mean}, std {images.std}",
+        "classes": str(held),
+        "drop path": str(preset.drop_path),
+        "published weights": preset.weights or "none",
+    }
+    if preset.weights:
+        facts |= {
+            "licence": preset.licence,
+            "published top1": f"{100 * preset.accuracy:.1f} % on ImageNet-1k, the authors' figure",
+            "real file opened": opened,
+        }
+    return list(facts.items())
 
 
 def _preset(preset: Preset) -> tuple[str, ...]:
@@ -67,16 +101,28 @@ def check(given: Namespace) -> int:
 
 
 def convert(given: Namespace) -> int:
-    """A foreign checkpoint as safetensors."""
+    """What a checkpoint is, a line a fact; and the file rewritten where that is asked."""
+    from ninefold.engine.folder import MODEL
+    from ninefold.models.convert import OURS
     from ninefold.models.convert import convert as rewrite
 
-    done = rewrite(given.source, given.out)
-    name = done.preset or done.family
-    left = f", {len(done.skipped)} left out" if done.skipped else ""
-    print(
-        f"{given.out}: {name}, {len(done.tensors)} tensors{left}, from the layout {done.layout}; "
-        f"{done.classes} class names"
-    )
+    if given.to != OURS and not given.out:
+        raise Refused(f"--to {given.to}: says how OUT is written; name a file to write")
+    folder = Path(given.source).is_dir()
+    source = str(Path(given.source) / MODEL) if folder else given.source
+    done = rewrite(source, given.out or None, to=given.to)
+    facts = {
+        "file": f"{source}, {done.bytes:,} bytes",
+        "sha256": done.sha256,
+        "layout": f"{done.layout}, of {done.family}",
+        "model": done.preset or "no preset has exactly these shapes",
+        "options": json.dumps(done.options),
+        "holds": f"{len(done.tensors)} tensors, {done.parameters:,} parameters",
+        "left out": ", ".join(done.skipped[:6]) + (", ..." if len(done.skipped) > 6 else ""),
+        "class names": str(done.classes or "none"),
+        "written": f"{given.out}, as {given.to}" if given.out else "",
+    }
+    print(printing.table(("what", "is"), [(k, v) for k, v in facts.items() if v]))
     return 0
 
 

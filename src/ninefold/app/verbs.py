@@ -98,8 +98,10 @@ def _bench(parser: ArgumentParser) -> None:
 
 
 def _convert(parser: ArgumentParser) -> None:
-    parser.add_argument("source", metavar="FILE", help="a checkpoint: .pth .npz .msgpack ...")
-    parser.add_argument("out", metavar="OUT", help="a .safetensors file to write")
+    add = parser.add_argument
+    add("source", metavar="FILE", help="a checkpoint, hf://org/repo/file, or a run's folder")
+    add("out", nargs="?", default="", metavar="OUT", help="what to write; without it, only look")
+    add("--to", default="ninefold", metavar="LAYOUT", help="timm, torchvision, transformers, ...")
 
 
 def _papers(parser: ArgumentParser) -> None:
@@ -141,7 +143,9 @@ VERBS = {
         _bench,
     ),
     "convert": Verb(
-        "turn a foreign checkpoint into safetensors", "ninefold.app.tables:convert", _convert
+        "say what a checkpoint is; rewrite it for here or for another library",
+        "ninefold.app.tables:convert",
+        _convert,
     ),
     "papers": Verb(
         "list each paper's claims beside what was measured", "ninefold.app.tables:papers", _papers

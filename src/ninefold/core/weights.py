@@ -55,13 +55,13 @@ def read_weights(source: str | Path) -> WeightsFile:
 
     Args:
         source: A `.safetensors`, `.pth`, `.pt`, `.bin`, `.pth.tar`, `.npz` or `.msgpack` file, or
-            `hf://org/repo/file` on the Hugging Face hub, whose cache is asked first.
+            `hf://org/repo/file` on the Hugging Face hub, whose cache is asked first;
+            `hf://org/repo@revision/file` for one branch, tag or commit.
 
     Raises:
         Refused: no such file, an unknown format, a damaged file, or one that holds more than data.
     """
-    path = _fetch(str(source)) if str(source).startswith("hf://") else Path(source)
-    where = str(source)
+    path, where = local_file(source), str(source)
     read = _READERS.get(path.suffix.lower())
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
@@ -84,13 +84,27 @@ def read_weights(source: str | Path) -> WeightsFile:
     return WeightsFile(tensors, metadata)
 
 
+def local_file(source: str | Path) -> Path:
+    """Where a source is on this machine; what is on the hub is fetched unless the cache has it."""
+    return _fetch(str(source)) if str(source).startswith("hf://") else Path(source)
+
+
 def write_weights(
-    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    inside: str = "",
 ) -> None:
-    """Write a safetensors file that is either the old one or the whole new one, at any moment.
+    """Write a file of weights that is either the old one or the whole new one, at any moment.
 
     Written beside, flushed to the disk, then renamed; readable as the process's umask says. Tensors
     that share memory are each written in full.
+
+    Args:
+        path: A safetensors file, unless its name ends in `.pth`: then a pickled state dict.
+        metadata: For the header of safetensors.
+        inside: A key of the pickle below which the state dict stands.
 
     Raises:
         Failed: the disk is full or the folder cannot be written; the old file stays.
@@ -103,7 +117,10 @@ def write_weights(
         # that the system makes.
         with aside.open("wb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
-        save_file(plain, aside, metadata=dict(metadata or {}))
+        if path.suffix == ".pth":
+            torch.save({inside: plain} if inside else plain, aside)
+        else:
+            save_file(plain, aside, metadata=dict(metadata or {}))
         aside.chmod(mode)
         _flush(aside)
         aside.replace(path)
@@ -153,22 +170,26 @@ def _fetch(address: str) -> Path:
     """The local copy of a file on the hub; the network is asked only where the cache lacks it."""
     organisation, _, rest = address.removeprefix("hf://").partition("/")
     repository, _, file = rest.partition("/")
-    if not (organisation and repository and file):
-        raise Refused(f"{address}: no file on the hub; the form is hf://org/repo/file")
+    repository, at, revision = repository.partition("@")
+    if not (organisation and repository and file) or bool(at) != bool(revision):
+        raise Refused(f"{address}: no file on the hub; the form is hf://org/repo/file, or "
+                      "hf://org/repo@revision/file")  # fmt: skip
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub import try_to_load_from_cache as cached_path
 
-    name = f"{organisation}/{repository}"
+    name, revision = f"{organisation}/{repository}", revision or "main"
+    url = hf_hub_url(name, file, revision=revision)
     try:
-        cached = cached_path(name, file)
+        cached = cached_path(name, file, revision=revision)
         if isinstance(cached, str):
             return Path(cached)
-        get_hf_file_metadata(hf_hub_url(name, file))  # fails at once where a download would retry
-        return Path(hf_hub_download(name, file))
+        get_hf_file_metadata(url)  # fails at once where a download would retry
+        return Path(hf_hub_download(name, file, revision=revision))
     except Exception as error:  # the hub's client raises the errors of three libraries
         raise Refused(
             f"{address}: neither in the local cache of the hub nor to be had from it "
-            f"({type(error).__name__}: {_reason(error)})"
+            f"({type(error).__name__}: {_reason(error)}); download {url} where there is a network, "
+            "and name that file instead"
         ) from None
 
 
@@ -177,9 +198,20 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
+class _Settings(dict[str, Any]):
+    """What stands in for the settings that the code of Swin, MoBY and SimMIM saves: a plain dict.
+
+    Its pickles ask for yacs' class by name; they get this one, which does nothing.
+    """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Settings of the settings are left."""
+
+
 def _read_pickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     # DeiT, DETR and YOLOS keep their command line beside the weights: plain attributes.
-    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+    known: list[Any] = [argparse.Namespace, (_Settings, "yacs.config.CfgNode")]
+    with torch.serialization.safe_globals(known), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a newer pickle protocol: what cannot be read is refused
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, Mapping):

@@ -1,5 +1,6 @@
-"""A foreign checkpoint as a safetensors file under our keys, with what is known of it."""
+"""Checkpoints of other libraries under our keys, ours under theirs, and what a file is."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any
 import torch
 
 from ninefold.core.errors import Refused
-from ninefold.core.weights import read_weights, write_weights
+from ninefold.core.weights import local_file, read_weights, write_weights
 from ninefold.models.create import create_model
-from ninefold.models.layout import Tensors
+from ninefold.models.layout import Keys, Tensors
 from ninefold.models.load import KEYS, classes_in
 from ninefold.models.presets import PRESETS, preset_of
+
+OURS = "ninefold"
+"""The layout that is written unless another is asked for."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,11 @@ class Converted:
         preset: The one preset whose shapes it has; nothing where none or several have.
         options: What must be told `create_model` beside the preset's name.
         classes: Number of classes whose names are known, from the file or by its rows.
-        tensors: Keys written.
+        tensors: Its keys, as written.
         skipped: Keys of other parts of a larger model, left out.
+        parameters: Numbers in the tensors.
+        bytes: Size of the file that was read.
+        sha256: Of the file that was read.
     """
 
     family: str
@@ -36,29 +43,31 @@ class Converted:
     classes: int
     tensors: tuple[str, ...]
     skipped: tuple[str, ...]
+    parameters: int
+    bytes: int
+    sha256: str
 
 
-def convert(source: str | Path, out: str | Path) -> Converted:
-    """Rewrite a checkpoint of any known layout as `out`, a safetensors file.
+def convert(source: str | Path, out: str | Path | None = None, *, to: str = OURS) -> Converted:
+    """Read a checkpoint of any known layout, and rewrite it as `out`.
 
-    Metadata say `family`, `layout`, and, where they are known, `preset`, `model_options` (JSON),
-    `preprocess` (JSON) and `classes` (JSON list), as the files of runs do.
+    Metadata of our own layout say `family`, `layout`, and, where they are known, `preset`,
+    `model_options` (JSON), `preprocess` (JSON) and `classes` (JSON list), as the files of runs do.
+
+    Args:
+        source: As for `load_weights`.
+        out: Without it nothing is written. A `.safetensors` file; or, for other libraries, a
+            `.pth` file: a plain state dict, below `model` for the authors' own code.
+        to: `ninefold`, or the layout of another library, by the names that `Converted` tells.
 
     Raises:
-        Refused: the file cannot be read, or its keys are of no known family.
+        Refused: the file cannot be read, its keys are of no known family, or the other library has
+            no place for one of them.
     """
-    if Path(out).suffix != ".safetensors":
-        raise Refused(f"{out}: is written as safetensors; name it {Path(out).stem}.safetensors")
-    file = read_weights(source)
-    for keys in KEYS.values():
-        found = keys.read(file.tensors, str(source))
-        if found:
-            break
-    else:
-        some = ", ".join(list(file.tensors)[:4])
-        known = ", ".join(keys.family for keys in KEYS.values())
-        raise Refused(f"{source}: its keys ({some}, ...) are of no known family; known are {known}")
-    layout, tensors, skipped = found
+    if out is not None:
+        _check_suffix(Path(out), to)
+    file, path = read_weights(source), local_file(source)
+    keys, (layout, tensors, skipped) = _recognised(file.tensors, str(source))
     options = keys.options(tensors)
     preset = _preset(keys.family, tensors, options)
     classes = classes_in(file, options.get("num_classes", 0))
@@ -69,10 +78,37 @@ def convert(source: str | Path, out: str | Path) -> Converted:
         metadata["model_options"] = json.dumps(options)
     if classes:
         metadata["classes"] = json.dumps(classes, ensure_ascii=False)
-    write_weights(out, tensors, metadata)
+    written = tensors if to == OURS else keys.write(tensors, to)
+    if out is not None and to == OURS:
+        write_weights(out, written, metadata)
+    elif out is not None:
+        inside = "model" if to == "official" else ""
+        write_weights(out, written, {"format": "pt"}, inside=inside)
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
     return Converted(
-        keys.family, layout, preset, options, len(classes), tuple(tensors), tuple(skipped)
-    )
+        family=keys.family, layout=layout, preset=preset, options=options, classes=len(classes),
+        tensors=tuple(written), skipped=tuple(skipped),
+        parameters=sum(value.numel() for value in tensors.values()),
+        bytes=path.stat().st_size, sha256=digest,
+    )  # fmt: skip
+
+
+def _check_suffix(out: Path, to: str) -> None:
+    known = (".safetensors",) if to == OURS else (".safetensors", ".pth")
+    if out.suffix not in known:
+        names = " or ".join(f"{out.stem}{suffix}" for suffix in known)
+        raise Refused(f"{out}: is written as {' or '.join(known)}; name it {names}")
+
+
+def _recognised(tensors: Tensors, where: str) -> tuple[Keys, tuple[str, Tensors, list[str]]]:
+    for keys in KEYS.values():
+        found = keys.read(tensors, where)
+        if found:
+            return keys, found
+    some = ", ".join(list(tensors)[:4])
+    known = ", ".join(keys.family for keys in KEYS.values())
+    raise Refused(f"{where}: its keys ({some}, ...) are of no known family; known are {known}")
 
 
 def _preset(family: str, tensors: Tensors, options: dict[str, Any]) -> str:

@@ -26,9 +26,17 @@ def guest_keys(guest: Guest) -> Keys:
             for k, v in tensors.items()
         }
 
+    def restore(tensors: Tensors) -> Tensors:
+        return {
+            f"{classifier}{k.removeprefix('head')}"
+            if k.startswith("head.")
+            else k.removeprefix("model."): v
+            for k, v in tensors.items()
+        }
+
     return Keys(
         family="timm",
-        layouts=(Layout("timm", find, rename),),
+        layouts=(Layout("timm", find, rename, restore),),
         computed=re.compile(r"\.(relative_position_index|attn_mask)$"),
         spare=re.compile(r"^head\."),
         fresh=re.compile(r"(?!)"),

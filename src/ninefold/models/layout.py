@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ninefold.core.errors import Refused
+from ninefold.core.errors import Refused, nearest
 
 Tensors = dict[str, Tensor]
 
@@ -27,11 +27,14 @@ class Layout:
             part of a larger model, and is skipped.
         rename: Tensors without that prefix -> tensors under our names. Keys that it does not know
             keep their names, so that they are refused as unknown.
+        restore: The way back: tensors under our names -> under theirs, without a prefix. Raises
+            `Refused` where that origin has no place for one.
     """
 
     name: str
     find: Callable[[Tensors], str | None]
     rename: Callable[[Tensors], Tensors]
+    restore: Callable[[Tensors], Tensors]
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,27 @@ class Keys:
                 return layout.name, kept, skipped
         return None
 
+    def write(self, tensors: Tensors, to: str) -> Tensors:
+        """Tensors under our names as the layout called `to` has them.
+
+        Raises:
+            Refused: no layout is called so, or it has no place for one of the tensors.
+        """
+        names = [layout.name for layout in self.layouts]
+        if to not in names:
+            raise Refused(f"--to {to}: is no layout of {self.family}{nearest(to, names)}; "
+                          f"there are {', '.join(names)}")  # fmt: skip
+        return self.layouts[names.index(to)].restore(tensors)
+
 
 def prefix_before(key: str, *prefixes: str) -> Callable[[Tensors], str | None]:
     """A `Layout.find`: the first of `prefixes` with which `key` stands in a file."""
     return lambda tensors: next((p for p in prefixes if p + key in tensors), None)
 
 
-def substitute(*rules: tuple[str, str]) -> Callable[[Tensors], Tensors]:
+def substitute(
+    *rules: tuple[str, str | Callable[[re.Match[str]], str]],
+) -> Callable[[Tensors], Tensors]:
     """A `Layout.rename` by regular expressions, each applied to every key, in order."""
     compiled = [(re.compile(pattern), text) for pattern, text in rules]
 

@@ -44,6 +44,7 @@ class LoadReport:
             the same classes stand in another order; `mapped` where rows were picked; `reset` where
             it is zero and untrained.
         new_classes: Classes of the model whose rows of a `mapped` head are zero and untrained.
+        layout: Whose names of keys the file has; nothing where they are the model's own alone.
     """
 
     loaded: tuple[str, ...]
@@ -52,6 +53,7 @@ class LoadReport:
     missing: tuple[str, ...]
     head: Head
     new_classes: tuple[str, ...] = ()
+    layout: str = ""
 
 
 def load_weights(
@@ -84,11 +86,11 @@ def load_weights(
         where, file = "weights", WeightsFile(dict(source))
     else:
         where, file = str(source), read_weights(source)
-    tensors, skipped = file.tensors, list[str]()
+    layout, tensors, skipped = "", file.tensors, list[str]()
     keys = _keys_of(model)
     found = keys.read(tensors, where) if keys else None
     if found:
-        _, tensors, skipped = found
+        layout, tensors, skipped = found
     head, name, new_classes = _fit_head(model, tensors, file, where, reset_head, head_map)
     state = model.state_dict()
     plan = _Plan(model, state, keys)
@@ -112,6 +114,7 @@ def load_weights(
         missing=(*plan.missing, *plan.fresh, *(k for k in plan.misshaped if k in state)),
         head=head,
         new_classes=new_classes,
+        layout=layout,
     )
 
 
