@@ -24,7 +24,7 @@ from ninefold.data.workers import Plan, worker_batches
 _MANY = 12
 """Workers that are chosen at the most; beyond them the parent is the narrow place."""
 _FEW = 1000
-"""Samples whose evaluation on a CPU is no worth a process: what was decoded stays with this one."""
+"""Samples whose evaluation on a CPU is not worth a process."""
 
 
 def train_batches(

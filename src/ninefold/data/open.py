@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ninefold.core.errors import Refused, nearest, printable
 from ninefold.core.objects import find, is_reference, name_of
 from ninefold.data.decode import decode
 from ninefold.data.folder import look_folder
+from ninefold.data.kept import Kept, free_memory
 from ninefold.data.listing import WHOLE, Found, Part, files_part, images_below, no_such_path
 from ninefold.data.own import look_object, look_torchvision
 from ninefold.data.records import DataSet, Records
@@ -22,14 +23,13 @@ from ninefold.data.subset import keep_classes, keep_some, subset_of
 from ninefold.data.synthetic import open_synthetic
 from ninefold.data.table import TABLES, look_table
 
-KEPT_BYTES = 512 * 2**20
-"""Decoded images that a process keeps of one data set, so that small sets are decoded once."""
-
 _SCHEMES = ("synthetic", "torchvision")
 _TASKS = ("auto", "classification", "multilabel")
 
 
-def open_data(address: Any, *, task: str = "auto", channels: int = 3, cut: bool = True) -> DataSet:
+def open_data(
+    address: Any, *, task: str = "auto", channels: int = 3, cut: bool = True, cache: float = 0.25
+) -> DataSet:
     """Open a data set without decoding it.
 
     Args:
@@ -40,6 +40,7 @@ def open_data(address: Any, *, task: str = "auto", channels: int = 3, cut: bool 
         channels: Of the decoded images.
         cut: Cut validation and test parts that are lacking from what is there. Without it a set
             has the splits it came with, and one without splits is the split `all`.
+        cache: Share of the free memory for decoded images; `data.kept` says which are kept.
 
     Raises:
         Refused: no such path, no images, no labels, another task; one line each.
@@ -58,13 +59,13 @@ def open_data(address: Any, *, task: str = "auto", channels: int = 3, cut: bool 
     if subset:
         found = keep_some(found, subset, name)
     found = replace(found, notes=found.notes + _shared_groups(found))
-    room = _Room(KEPT_BYTES)
     several = found.task == "multilabel"
+    loads = _loads(found, channels, cache)
     splits = {
         split: Records(
             part.files,
             part.labels,
-            _Load(part, channels, room),
+            loads[split],
             part.groups,
             num_classes=len(found.classes) if several else 0,
         )
@@ -90,7 +91,7 @@ def open_images(paths: str | Path | Sequence[str | Path], *, channels: int = 3) 
             files.append(os.fspath(path))
         else:
             raise no_such_path(path)
-    return Records(files, (), _Load(files_part(files, ()), channels, _Room(0)))
+    return Records(files, (), _Load(files_part(files, ()), channels))
 
 
 def _look(address: Any, name: str, task: str) -> Found:
@@ -219,34 +220,37 @@ def _fingerprint(found: Found, address: Any) -> str:
     return digest.hexdigest()
 
 
-class _Room:
-    """Bytes that may still be kept."""
+def _loads(found: Found, channels: int, cache: float) -> "dict[str, _Load]":
+    count = sum(len(part.files) for part in found.parts.values() if part.fixed)
+    kept = Kept(count, channels, int(cache * free_memory()))
+    loads: dict[str, _Load] = {}
+    first = 0
+    for split, part in found.parts.items():
+        loads[split] = _Load(part, channels, kept if part.fixed else None, first)
+        first += len(part.files) * part.fixed
+    return loads
 
-    def __init__(self, left: int) -> None:
-        self.left = left
 
-    def take(self, count: int) -> bool:
-        fits = count <= self.left
-        self.left -= count * fits
-        return fits
-
-
+@dataclass(frozen=True)
 class _Load:
-    """Decodes example `i`, and keeps what it decoded while there is room."""
+    """Decodes example `i`, unless it is kept.
 
-    def __init__(self, part: Part, channels: int, room: _Room) -> None:
-        self._part, self._channels, self._room = part, channels, room
-        self._kept: dict[int, torch.Tensor] = {}
+    Args:
+        first: Place among the kept images of the part's first.
+    """
+
+    part: Part
+    channels: int
+    kept: Kept | None = None
+    first: int = 0
 
     def __call__(self, i: int) -> Sample:
-        label = self._part.labels[i] if self._part.labels else None
-        kept = self._kept.get(i)
-        if kept is not None:
-            return Sample(kept.clone(), label)
-        image = _named(self._part.read(i), self._part.files[i], self._channels)
-        if self._part.fixed and self._room.take(image.nbytes):
-            self._kept[i] = image
-            image = image.clone()
+        label = self.part.labels[i] if self.part.labels else None
+        image = self.kept.find(self.first + i) if self.kept else None
+        if image is None:
+            image = _named(self.part.read(i), self.part.files[i], self.channels)
+            if self.kept:
+                self.kept.put(self.first + i, image)
         return Sample(image, label)
 
 

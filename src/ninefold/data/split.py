@@ -13,12 +13,19 @@ from pathlib import Path
 
 _ENDS = 32768
 """Bytes hashed at the start and at the end of a large file."""
+_AT_ONCE = 256
+"""Files that a thread hashes one after the other: handing over each costs more than a small one."""
 
 
 def content_keys(paths: Sequence[str]) -> list[str]:
     """A hash of the content of each file; of its size and both ends where it is large."""
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as threads:
-        return list(threads.map(_content_key, paths, chunksize=64))
+        parts = [paths[i : i + _AT_ONCE] for i in range(0, len(paths), _AT_ONCE)]
+        return [key for keys in threads.map(_content_keys, parts) for key in keys]
+
+
+def _content_keys(paths: Sequence[str]) -> list[str]:
+    return [_content_key(path) for path in paths]
 
 
 def _content_key(path: str) -> str:

@@ -82,7 +82,8 @@ def build(run: Run, world: int) -> Parts:
             f"train: batch_size {run.batch_size} does not divide by {world} processes times "
             f"accumulate {run.accumulate}; {near} would be right"
         )
-    data = open_data(run.data, task=run.task, channels=run.preprocess.channels)
+    channels = run.preprocess.channels
+    data = open_data(run.data, task=run.task, channels=channels, cache=run.cache)
     for split in ("train", "val"):
         if split not in data.splits or not len(data.splits[split]):
             raise Refused(f"{data.address}: has no images in its {split} split; it needs some")

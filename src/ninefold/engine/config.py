@@ -83,6 +83,8 @@ class Run(Config):
     """Decides weights, order, crops and noise."""
     workers: int = Field(default=-1, ge=-1)
     """Processes that load images; -1 chooses. The batches are the same for any number."""
+    cache: float = Field(default=0.25, ge=0, le=1)
+    """Share of the free memory for decoded images, which all workers then read; 0 for none."""
     evaluate_every: NonNegativeInt = 0
     """Steps between validations; 0 for once an epoch, but fifty times in all at the most."""
     checkpoint_every: NonNegativeInt = 0

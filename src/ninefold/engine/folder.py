@@ -12,7 +12,7 @@ from ninefold.engine.config import Run
 RUN, LOG, RESULTS, MODEL = "run.yaml", "log.jsonl", "results.jsonl", "model.safetensors"
 CHECKPOINTS, FIGURES = "checkpoints", "figures"
 
-HARMLESS = ("recipe", "data", "workers", "checkpoint_every", "keep")
+HARMLESS = ("recipe", "data", "workers", "cache", "checkpoint_every", "keep")
 """Fields that may change when a run goes on: no weight, order or choice of the best depends on
 them. (`data` may have moved: its fingerprint is compared instead.)"""
 
