@@ -1,21 +1,20 @@
 """Decoded images are kept in memory that all processes of a run share."""
 
-import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loader_parts import noisy
+from loader_parts import take
 from PIL import Image
 
-from ninefold.core.batch import Batch
 from ninefold.core.preprocess import Preprocess
 from ninefold.data import kept
 from ninefold.data.kept import Kept, free_memory
-from ninefold.data.loader import evaluation_batches, train_batches
+from ninefold.data.loader import evaluation_batches
 from ninefold.data.open import open_data
 from ninefold.data.records import Records
 
@@ -40,17 +39,17 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def batches(records: Records, *, workers: int) -> list[Batch]:
-    """Three epochs of training, and one of evaluation."""
-    source = train_batches(
-        records, transform=noisy, batch_size=4, seed=3, start_step=0, workers=workers, image_size=8
-    )
-    taken = [next(source) for _ in range(9)]
-    source.close()
+def batches(records: Records, *, workers: int) -> list[tuple[Any, Any]]:
+    """Images and labels of three epochs of training, and one of evaluation."""
+    taken = take(records, 9, batch_size=4, workers=workers)
     preprocess = Preprocess(image_size=8, crop_fraction=1.0)
-    return taken + list(
-        evaluation_batches(records, preprocess=preprocess, batch_size=3, workers=workers)
-    )
+    taken += evaluation_batches(records, preprocess=preprocess, batch_size=3, workers=workers)
+    return [(batch.x, batch.y) for batch in taken]
+
+
+def same(one: list[tuple[Any, Any]], other: list[tuple[Any, Any]]) -> bool:
+    pairs = zip(one, other, strict=True)
+    return all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in pairs)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -60,9 +59,7 @@ def test_batches_are_the_same_with_and_without_for_any_number_of_workers(
 ) -> None:
     expected = batches(open_data(photos, cut=False, cache=0.0).splits["all"], workers=0)
     found = batches(open_data(photos, cut=False, cache=cache).splits["all"], workers=workers)
-    for one, other in zip(expected, found, strict=True):
-        assert torch.equal(one.x, other.x)
-        assert torch.equal(one.y, other.y)
+    assert same(expected, found)
 
 
 def test_what_one_worker_decoded_no_other_process_decodes_again(photos: Path) -> None:
@@ -70,8 +67,7 @@ def test_what_one_worker_decoded_no_other_process_decodes_again(photos: Path) ->
     expected = batches(records, workers=2)
     for file in records.files:
         Path(file).unlink()
-    again = batches(records, workers=1)
-    assert all(torch.equal(a.x, b.x) for a, b in zip(expected, again, strict=True))
+    assert same(expected, batches(records, workers=1))
 
 
 def test_without_room_every_image_is_decoded_each_time(photos: Path) -> None:
@@ -113,14 +109,15 @@ def test_a_change_to_a_copy_changes_nothing_that_is_kept() -> None:
         found.zero_()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_process_that_is_not_forked_begins_with_room_of_its_own() -> None:
     room = Kept(2, 3, 1000)
     room.put(0, image(0, 4, 4))
     other = pickle.loads(pickle.dumps(room))
     assert other.find(0) is None
     other.put(0, image(1, 4, 4))
-    assert torch.equal(room.find(0), image(0, 4, 4))
+    found = room.find(0)
+    assert found is not None
+    assert torch.equal(found, image(0, 4, 4))
 
 
 def test_where_the_system_gives_no_room_nothing_is_kept() -> None:

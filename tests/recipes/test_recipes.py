@@ -180,7 +180,9 @@ def test_an_unknown_recipe_is_told_with_the_nearest_and_their_number() -> None:
         find_recipe("quikstart")
 
 
-@pytest.mark.parametrize("name", ["finetune", "swin_in1k", "swin_in22k", "swin_384"])
+@pytest.mark.parametrize(
+    "name", ["finetune", "swin_cifar10", "swin_in1k", "swin_in22k", "swin_384"]
+)
 def test_a_recipe_without_data_of_its_own_asks_for_them(name: str) -> None:
     with pytest.raises(Refused, match="no data given; --data FOLDER"):
         find_recipe(name)()

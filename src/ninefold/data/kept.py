@@ -17,8 +17,13 @@ _UNTOLD = 4 * 2**30
 """Bytes taken for free where the system does not say."""
 _CGROUPS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-)  # fmt: skip
+    (
+        "/sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+)
 """Where a container's limit and use stand, and what of its use is but read files."""
 
 

@@ -9,6 +9,7 @@ from ninefold.core.errors import Refused, nearest
 if TYPE_CHECKING:
     from ninefold.recipes.everyday import finetune as finetune
     from ninefold.recipes.everyday import quickstart as quickstart
+    from ninefold.recipes.everyday import swin_cifar10 as swin_cifar10
     from ninefold.recipes.swin import swin_384 as swin_384
     from ninefold.recipes.swin import swin_in1k as swin_in1k
     from ninefold.recipes.swin import swin_in22k as swin_in22k
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 RECIPES: dict[str, str] = {
     "quickstart": "ninefold.recipes.everyday",
     "finetune": "ninefold.recipes.everyday",
+    "swin_cifar10": "ninefold.recipes.everyday",
     "swin_in1k": "ninefold.recipes.swin",
     "swin_in22k": "ninefold.recipes.swin",
     "swin_in22k_to_1k": "ninefold.recipes.swin",

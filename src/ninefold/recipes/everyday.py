@@ -49,6 +49,44 @@ def quickstart(
     return finish(run, changes)
 
 
+def swin_cifar10(
+    *,
+    model: object = "swin_atto",
+    data: object = "",
+    optim: object = "adamw",
+    augment: object = "pad",
+    batch_size: int = 128,
+    **changes: Any,
+) -> Run:
+    """A small Swin Transformer on CIFAR-10, or on other photos of 32 pixels, from nothing.
+
+    ninefold train swin_cifar10 --data FOLDER --seeds 3
+    """
+    name = name_of(model)
+    preset = preset_of(name)
+    scale = share(batch_size, 128)
+    run = Run(
+        recipe="swin_cifar10",
+        model=name,
+        data=name_of(required("swin_cifar10", "data", data, "FOLDER with train/ and test/")),
+        drop_path=min(0.1, preset.drop_path),
+        preprocess=preset.preprocess,
+        fit_image_size=True,
+        augment=choose_augment(augment),
+        loss=Loss(label_smoothing=0.05),
+        optim=choose_optim(
+            optim,
+            adamw=AdamW(lr=3e-3 * scale, weight_decay=0.05),
+            sgd=Sgd(lr=0.1 * scale, nesterov=True),
+        ),
+        schedule=Schedule(warmup=0.1, final=0.01),
+        batch_size=batch_size,
+        epochs=16,
+        clip_norm=1.0,
+    )
+    return finish(run, changes)
+
+
 def finetune(
     *,
     model: object = "swin_tiny",

@@ -17,6 +17,7 @@ from ninefold.tasks.config import Loss
 AUGMENTS: dict[str, Augment] = {
     "none": Augment(crop="none", flip=0.0),
     "light": Augment(crop_area=(0.6, 1.0)),
+    "pad": Augment(crop="pad"),
     "swin": Augment(
         randaugment="rand-m9-mstd0.5-inc1",
         color_jitter=0.4,
@@ -29,7 +30,8 @@ AUGMENTS: dict[str, Augment] = {
         erase_mode="pixel",
     ),
 }
-"""`swin`: hierarchical-transformers specification, section 1.12, shared constants."""
+"""`pad`: as for CIFAR since He et al. 2016. `swin`: hierarchical-transformers specification,
+section 1.12, shared constants."""
 
 
 def choose_augment(augment: object) -> Augment:
