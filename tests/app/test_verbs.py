@@ -138,6 +138,41 @@ def test_predict_names_a_bad_file_and_goes_on_with_the_rest(
     assert err.count("\n") == 2
 
 
+def test_embed_writes_features_a_picture_and_a_line_a_probe(
+    run: Path, photos: Path, capsys: Captured
+) -> None:
+    before = len(read_lines(run / "results.jsonl"))
+    capsys.readouterr()
+    words = ["embed", str(run), str(photos), "--workers", "0"]
+    assert main([*words, "--probe", "linear", "knn"]) == 0
+    out = capsys.readouterr().out
+    assert "lambda=" in out
+    assert "k=" in out
+    assert "features.safetensors: 96 images, 16 features each" in out
+    assert (run / "figures" / "features.png").is_file()
+    lines = read_lines(run / "results.jsonl")[before:]
+    assert [(line["probe"], line["split"]) for line in lines] == [
+        ("linear", "test"),
+        ("knn", "test"),
+    ]
+    assert lines[0]["nll"] >= 0
+    assert "seed" not in lines[0]  # which marks the training's own
+    assert main([*words, "--out", "few.safetensors"]) == 0
+    assert Path("few.png").is_file()
+
+
+def test_embed_refuses_before_work(run: Path, photos: Path, capsys: Captured) -> None:
+    words = ["embed", str(run), str(photos)]
+    assert "did you mean 'linear'" in refused(capsys, *words, "--probe", "linaer")
+    model = run / "model.safetensors"
+    assert "holds no features" in refused(capsys, *words, "--out", str(model))
+    assert "no such path" in refused(capsys, "embed", str(run), "nowhere")
+    loose = Path("loose")
+    loose.mkdir()
+    shutil.copy(next((photos / "test").rglob("*.png")), loose)
+    assert "no labels" in refused(capsys, "embed", str(run), str(loose), "--probe", "knn")
+
+
 def test_convert_writes_what_eval_and_predict_open(run: Path, capsys: Captured) -> None:
     source = run / "model.safetensors"
     assert main(["convert", str(source), "plain.safetensors"]) == 0

@@ -9,7 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from ninefold.report.figures import confusion_matrix, image_sheet, learning_curves, per_class
+from ninefold.report.figures import (
+    confusion_matrix,
+    feature_map,
+    image_sheet,
+    learning_curves,
+    per_class,
+)
 from ninefold.report.style import MISSING, class_names, text
 
 NASTY = [
@@ -120,3 +126,12 @@ def test_drawing_leaves_the_users_settings_alone(tmp_path: Path) -> None:
         per_class(np.ones(2), ["a", "b"], tmp_path / "a.png")
         assert matplotlib.rcParams["font.size"] == 31.0
         assert matplotlib.rcParams["axes.grid"] is True
+
+
+@pytest.mark.parametrize("k", [0, 1, 10, 11, 1000])
+def test_a_map_of_features_is_drawn_for_any_number_of_classes(tmp_path: Path, k: int) -> None:
+    points = np.random.default_rng(0).normal(size=(60, 2))
+    labels = np.arange(60) % k if k else None
+    classes = [NASTY[i % len(NASTY)] for i in range(k)]
+    feature_map(points, labels, classes, (0.5, 0.25), tmp_path / "a.png")
+    assert width(tmp_path / "a.png") == 800

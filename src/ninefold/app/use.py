@@ -21,7 +21,7 @@ from ninefold.models.presets import PRESETS
 
 def evaluate(given: Namespace) -> int:
     """Print a split's metrics; a run keeps them among its results."""
-    opened = _open(given)
+    opened = open_given(given)
     data = given.data or opened.data
     if not data:
         raise Refused(f"{given.run}: no data given; --data PATH names what to measure it on")
@@ -38,7 +38,7 @@ def predict(given: Namespace) -> int:
     if given.batch_size < 1:
         raise Refused(f"--batch-size {given.batch_size}: one at the least")
     files = _Files(given.files)
-    opened = _open(given)
+    opened = open_given(given)
     out = Path(given.out) if given.out else None
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,8 @@ class _Files:
         print(f"ninefold predict: {error}", file=sys.stderr)
 
 
-def _open(given: Namespace) -> Opened:
+def open_given(given: Namespace) -> Opened:
+    """The run, or the model with weights, that a command names."""
     if given.weights:
         return open_model(given.run, given.weights)
     if given.run in PRESETS and not Path(given.run).exists():

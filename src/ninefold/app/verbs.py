@@ -72,6 +72,15 @@ def _predict(parser: ArgumentParser) -> None:
     parser.add_argument("--top", type=int, default=5, metavar="N", help="labels an image")
 
 
+def _embed(parser: ArgumentParser) -> None:
+    _model(parser)
+    add = parser.add_argument
+    add("path", metavar="PATH", help="what `train --data` takes, or a folder of unlabelled images")
+    add("--probe", nargs="+", default=[], metavar="KIND", help="linear, knn, or both")
+    add("--out", default="", metavar="FILE", help="without it features.safetensors in RUN, or here")
+    add("--workers", type=int, default=-1, help="processes that load images; -1 chooses")
+
+
 def _check(parser: ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", help="a folder or a table")
 
@@ -127,6 +136,11 @@ VERBS = {
     ),
     "predict": Verb(
         "labels with probabilities for images, as JSON lines", "ninefold.app.use:predict", _predict
+    ),
+    "embed": Verb(
+        "features of images to a file; probes of frozen features",
+        "ninefold.app.embed:embed",
+        _embed,
     ),
     "check": Verb(
         "examine a data set before an hour is spent on it", "ninefold.app.tables:check", _check

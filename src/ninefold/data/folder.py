@@ -130,3 +130,12 @@ def refuse_other_tasks(root: Path) -> None:
         raise Refused(
             f"{printable(root)}: holds {found} is not built yet; classification and multi-label are"
         )
+
+
+def holds_plain_images(path: Path) -> bool:
+    """Whether a path is an image, or a folder with images in it and none in folders below."""
+    if not path.is_dir():
+        return path.is_file() and is_image(path.name)
+    if not any(is_image(entry.name) for entry in visible(path)):
+        return False
+    return not any(images_below(path / name) for name in folders_in(path))

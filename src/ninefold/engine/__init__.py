@@ -14,11 +14,13 @@ from ninefold.core.lazy import lazily
 
 if TYPE_CHECKING:
     from ninefold.engine.config import Run as Run
+    from ninefold.engine.embed import Embeddings as Embeddings
     from ninefold.engine.loop import fit as fit
     from ninefold.engine.opened import Opened as Opened
     from ninefold.engine.opened import Prediction as Prediction
     from ninefold.engine.opened import open_model as open_model
     from ninefold.engine.opened import open_run as open_run
+    from ninefold.engine.probe import probe as probe
     from ninefold.engine.progress import Observer as Observer
     from ninefold.engine.progress import Plan as Plan
     from ninefold.engine.update import Objective as Objective
@@ -30,11 +32,13 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "Run": "config",
+        "Embeddings": "embed",
         "fit": "loop",
         "Opened": "opened",
         "Prediction": "opened",
         "open_model": "opened",
         "open_run": "opened",
+        "probe": "probe",
         "Observer": "progress",
         "Plan": "progress",
         "Objective": "update",

@@ -20,6 +20,7 @@ from ninefold.core.batch import Batch
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import Result, read_lines
 from ninefold.data.records import DataSet
+from ninefold.engine.embed import Embeddings
 from ninefold.engine.folder import FIGURES, LOG
 from ninefold.report import figures
 
@@ -78,6 +79,21 @@ def draw_result(folder: Path, result: Result, data: DataSet) -> None:
         ]
         title = f"The worst mistakes on the {result.split} split"
         figures.image_sheet(images, captions, _place(folder, "worst_mistakes"), title)
+
+
+@_harmless
+def draw_features(embeddings: Embeddings, path: Path) -> None:
+    """The first two principal components, of some thousand rows that are evenly chosen."""
+    rows = torch.arange(0, len(embeddings), -(-len(embeddings) // figures.DOTS))
+    x = embeddings.features[rows].double()
+    x = x - x.mean(dim=0)
+    values, vectors = torch.linalg.eigh(x.T @ x)
+    total = float(values.sum()) or 1.0
+    shares = [float(value) / total for value in values[-2:].flip(0)]
+    labels = embeddings.labels
+    single = None if labels is None or labels.ndim > 1 else labels[rows].numpy()
+    points = (x @ vectors[:, -2:].flip(1)).numpy()
+    figures.feature_map(points, single, embeddings.classes, shares, path)
 
 
 def _place(folder: Path, name: str) -> Path:

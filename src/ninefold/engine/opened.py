@@ -5,7 +5,7 @@
 # pyright: reportUnknownArgumentType=false
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,13 +18,14 @@ from ninefold.core.errors import Refused, nearest
 from ninefold.core.labels import labels_for
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import Result
-from ninefold.core.weights import read_weights
+from ninefold.core.weights import read_weights, weights_path
 from ninefold.data.decode import decode
 from ninefold.data.listing import WHOLE
 from ninefold.data.loader import evaluation_batches
 from ninefold.data.open import open_data, open_images
 from ninefold.data.records import DataSet, Records
 from ninefold.engine.device import best_device
+from ninefold.engine.embed import Embeddings, embed, file_hash
 from ninefold.engine.evaluate import evaluate
 from ninefold.engine.failure import memory_told
 from ninefold.engine.folder import MODEL, RUN
@@ -140,6 +141,35 @@ class Opened:
         return evaluate(
             self.model, self.task, batches, preprocess=self.preprocess, device=self.device,
             split=split, step=self.step, conditions={"data": opened.address, "model": self.name},
+        )  # fmt: skip
+
+    def embed(
+        self,
+        data: Any,
+        *,
+        batch_size: int = 64,
+        workers: int = -1,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Embeddings:
+        """Features of every image of a data set, for probes or for a file; see `engine.embed`.
+
+        Args:
+            data: Whatever `Run.data` may be, with the splits that a training has of it; or a folder
+                of images without labels.
+            progress: Called after each batch with images done and images in all.
+
+        Raises:
+            Refused: the model has no `features` and `pool`, or the data cannot be opened.
+            Failed: out of memory.
+        """
+        about: dict[str, Any] = {"model": self.name, "weights": self.source}
+        file = weights_path(self.source)
+        file = file / MODEL if file.is_dir() else file
+        if self.source and file.is_file():
+            about["weights_sha256"] = file_hash(file)
+        return embed(
+            self.model, data, preprocess=self.preprocess, device=self.device, about=about,
+            batch_size=batch_size, workers=workers, progress=progress,
         )  # fmt: skip
 
     def _open(self, data: Any) -> DataSet:

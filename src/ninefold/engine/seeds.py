@@ -30,6 +30,8 @@ def train_seeds(
         train(run.changed(seed=seed), out=folder, resume=True, observers=observers)
         for line in read_lines(folder / RESULTS):
             result = result_of(line)
+            if "seed" not in result.conditions:
+                continue  # a later `eval` or `embed`
             for name, value in result.metrics.items():
                 found.setdefault(result.split, {}).setdefault(name, {})[seed] = value
     summary = {

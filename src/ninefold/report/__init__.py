@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ninefold.report.claims import claim_named as claim_named
     from ninefold.report.claims import papers as papers
     from ninefold.report.figures import confusion_matrix as confusion_matrix
+    from ninefold.report.figures import feature_map as feature_map
     from ninefold.report.figures import image_sheet as image_sheet
     from ninefold.report.figures import learning_curves as learning_curves
     from ninefold.report.figures import per_class as per_class
@@ -31,6 +32,7 @@ __getattr__, __dir__ = lazily(
         "claim_named": "claims",
         "papers": "claims",
         "confusion_matrix": "figures",
+        "feature_map": "figures",
         "image_sheet": "figures",
         "learning_curves": "figures",
         "per_class": "figures",

@@ -331,3 +331,42 @@ def _fitted(image: Num[np.ndarray, "c h w"], side: int) -> Image.Image:
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
     return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB").resize(size, method)
+
+
+COLOURS = 10
+"""Classes of a map that get a colour each; more share a scale."""
+DOTS = 5000
+"""Points of a map at the most: evenly chosen rows."""
+
+
+@styled
+def feature_map(
+    points: Float[np.ndarray, "n 2"],
+    labels: Num[np.ndarray, " n"] | None,
+    classes: Sequence[str],
+    shares: Sequence[float],
+    path: str | Path,
+) -> None:
+    """Features in two dimensions, coloured by class.
+
+    Args:
+        points: Coordinates on the first two principal components.
+        labels: Class ids, or nothing: then all are grey.
+        shares: Of the variance, one a component.
+    """
+    figure = canvas(6.4)
+    axes = figure.subplots()
+    axes.set_title(f"features of {len(points):,} images on their first two principal components")
+    look: dict[str, Any] = {"s": 9 if len(points) > 500 else 18, "linewidths": 0, "alpha": 0.7}
+    if labels is None:
+        axes.scatter(*points.T, color=GREY, **look)
+    elif len(classes) > COLOURS:
+        axes.scatter(*points.T, c=labels, cmap="turbo", **look)
+    else:
+        names = class_names(classes, 24)
+        for i in np.unique(labels):
+            axes.scatter(*points[labels == i].T, color=f"C{i}", label=names[i], **look)
+        figure.legend(loc="outside right upper", markerscale=2)
+    axes.set_xlabel(f"component 1: {100 * shares[0]:.0f} % of the variance")
+    axes.set_ylabel(f"component 2: {100 * shares[1]:.0f} %")
+    save(figure, path)
