@@ -61,12 +61,7 @@ def read_weights(source: str | Path) -> WeightsFile:
     Raises:
         Refused: no such file, an unknown format, a damaged file, or one that holds more than data.
     """
-<<<<<<< HEAD
     path, where = local_file(source), str(source)
-=======
-    path = weights_path(source)
-    where = str(source)
->>>>>>> 37bcb8a (embed: features of images to a file, linear and nearest-neighbour probes of them)
     read = _READERS.get(path.suffix.lower())
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
@@ -89,17 +84,8 @@ def read_weights(source: str | Path) -> WeightsFile:
     return WeightsFile(tensors, metadata)
 
 
-<<<<<<< HEAD
 def local_file(source: str | Path) -> Path:
     """Where a source is on this machine; what is on the hub is fetched unless the cache has it."""
-=======
-def weights_path(source: str | Path) -> Path:
-    """Where a source's file is, or will be looked for, on this machine.
-
-    Raises:
-        Refused: a file of the hub that is neither in its cache nor to be had.
-    """
->>>>>>> 37bcb8a (embed: features of images to a file, linear and nearest-neighbour probes of them)
     return _fetch(str(source)) if str(source).startswith("hf://") else Path(source)
 
 

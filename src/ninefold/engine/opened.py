@@ -18,7 +18,7 @@ from ninefold.core.errors import Refused, nearest
 from ninefold.core.labels import labels_for
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import Result
-from ninefold.core.weights import read_weights, weights_path
+from ninefold.core.weights import local_file, read_weights
 from ninefold.data.decode import decode
 from ninefold.data.listing import WHOLE
 from ninefold.data.loader import evaluation_batches
@@ -163,7 +163,7 @@ class Opened:
             Failed: out of memory.
         """
         about: dict[str, Any] = {"model": self.name, "weights": self.source}
-        file = weights_path(self.source)
+        file = local_file(self.source)
         file = file / MODEL if file.is_dir() else file
         if self.source and file.is_file():
             about["weights_sha256"] = file_hash(file)
