@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from ninefold.layers.linear import is_widened
 
 EXPLICIT_KEYS = 128
 """Up to so many keys, two matrix products and a softmax beat the fused kernel on a CPU."""
@@ -34,6 +37,11 @@ def observe_attention(observer: Observer) -> Iterator[None]:
         yield
     finally:
         _observers.remove(observer)
+
+
+def is_observed() -> bool:
+    """Whether somebody watches: then attention is computed once, for the whole batch."""
+    return bool(_observers)
 
 
 def attend(
@@ -60,6 +68,10 @@ def attend(
     """
     factor: float = q.shape[-1] ** -0.5 if scale is None else scale
     if _observers or (q.device.type == "cpu" and k.shape[-2] <= EXPLICIT_KEYS):
+        if is_widened(v):
+            with torch.autocast("cpu", enabled=False):
+                parts = q.float(), k.float(), v.float(), None if bias is None else bias.float()
+                return _explicit(*parts, factor, dropout).to(v.dtype)
         return _explicit(q, k, v, bias, factor, dropout)
     return _fused(q, k, v, bias, factor, dropout)
 

@@ -4,8 +4,14 @@ Source: Vaswani et al. 2017, arXiv 1706.03762, section 3.3, with the exact (erf)
 transformers.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from ninefold.layers.linear import is_eager, is_watched, linear
+
+PIECE = 3 * 2**22
+"""Bytes of hidden values at a time where no gradients are needed: less memory for large maps."""
 
 
 class Mlp(nn.Module):
@@ -24,5 +30,25 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
         self.drop = nn.Dropout(drop)
 
-    def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
-        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+    def forward(
+        self, x: Float[Tensor, "*b c"], residual: Float[Tensor, "*b c"] | None = None
+    ) -> Float[Tensor, "*b c"]:
+        """The perceptron's output, added to `residual` if given."""
+        drops = self.drop.training and self.drop.p > 0
+        if drops or not isinstance(self.act, nn.GELU) or is_watched(self.act, self.drop):
+            y = self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+            return y if residual is None else residual + y
+        if torch.is_grad_enabled() or not is_eager(x) or is_watched(self.fc1, self.fc2):
+            return linear(linear(x, self.fc1, gelu=True), self.fc2, residual=residual)
+        return self._in_pieces(x, residual)
+
+    def _in_pieces(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """A few rows at a time, so that the hidden values never exist as a whole."""
+        rows = max(1, PIECE // (self.fc1.out_features * x.element_size()))
+        inputs = x.flatten(0, -2).split(rows)
+        added = [None] * len(inputs) if residual is None else residual.flatten(0, -2).split(rows)
+        out = [
+            linear(linear(piece, self.fc1, gelu=True), self.fc2, residual=rest)
+            for piece, rest in zip(inputs, added, strict=True)
+        ]
+        return (out[0] if len(out) == 1 else torch.cat(out)).view(x.shape)

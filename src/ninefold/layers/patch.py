@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ninefold.layers.linear import linear
+
 
 class PatchEmbed(nn.Module):
     """Each patch of pixels to one token, by one linear map.
@@ -59,4 +61,4 @@ class PatchMerging(nn.Module):
         rows, columns = x.shape[1] // 2, x.shape[2] // 2
         # Within a cell the row changes fastest: the order of the authors' weights.
         x = x.view(b, rows, 2, columns, 2, c).permute(0, 1, 3, 4, 2, 5)
-        return self.reduction(self.norm(x.reshape(b, rows, columns, 4 * c)))
+        return linear(self.norm(x.reshape(b, rows, columns, 4 * c)), self.reduction)

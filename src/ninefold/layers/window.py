@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ninefold.layers.attention import attend, attend_by_bias
+from ninefold.layers.linear import is_watched, linear
 from ninefold.layers.partition import (
     Axes,
     ShiftImpl,
@@ -111,7 +112,11 @@ class WindowAttention(nn.Module):
         self._last = _LastBias()
 
     def forward(
-        self, x: Float[Tensor, "b *size c"], window: Axes, shift: Axes
+        self,
+        x: Float[Tensor, "b *size c"],
+        window: Axes,
+        shift: Axes,
+        residual: Float[Tensor, "b *size c"] | None = None,
     ) -> Float[Tensor, "b *size c"]:
         """Attend within windows.
 
@@ -120,29 +125,37 @@ class WindowAttention(nn.Module):
             window: At most the module's own along each axis; a smaller one uses the biases of the
                 offsets that occur in it.
             shift: By how many tokens the grid of windows is displaced along each axis.
+            residual: Added to the output, if given.
         """
         size = tuple(x.shape[1:-1])
         if torch.compiler.is_compiling():
             impl = self.shift_impl
             mask = window_mask(size, window, shift, x.device, impl) if any(shift) else None
             y = self._attend(cut(x, window, shift, impl), self._bias(window, mask))
-            return join(y, size, window, shift, impl)
+            return self._project(join(y, size, window, shift, impl), residual)
         where = places(size, window, shift, x.device, self.shift_impl)
         bias = self._remembered(size, window, shift, where.mask)
-        return where.join(self._attend(where.cut(x), bias), size)
+        return self._project(where.join(self._attend(where.cut(x), bias), size), residual)
 
     def _attend(self, x: Tensor, bias: Tensor | None) -> Tensor:
         b, w, n, c = x.shape
         dropout = self.attn_drop if self.training else 0.0
         if self.app:
-            qkv = self.qkv(x).view(b, w, n, 3, self.num_heads, c // self.num_heads)
+            qkv = linear(x, self.qkv).view(b, w, n, 3, self.num_heads, c // self.num_heads)
             q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
             y = attend(q, k, v, bias, scale=self.scale, dropout=dropout)
         else:
             assert bias is not None
             v = values(self.qkv, x).view(b, w, n, self.num_heads, c // self.num_heads)
             y = attend_by_bias(bias, v.transpose(2, 3), dropout=dropout)
-        return self.proj_drop(self.proj(y.transpose(2, 3).reshape(b, w, n, c)))
+        return y.transpose(2, 3).reshape(b, w, n, c)
+
+    def _project(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """On the map and not on windows: padding is not projected, and the residual fits."""
+        if not (self.proj_drop.training and self.proj_drop.p) and not is_watched(self.proj_drop):
+            return linear(x, self.proj, residual=residual)
+        y = self.proj_drop(linear(x, self.proj))
+        return y if residual is None else residual + y
 
     def _bias(self, window: Axes, mask: Tensor | None) -> Float[Tensor, "... n n"] | None:
         """`(h, n, n)`, or with a mask `(w, h, n, n)`; without a table, the mask."""

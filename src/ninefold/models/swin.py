@@ -16,9 +16,11 @@ from torch.utils.checkpoint import checkpoint
 
 from ninefold.core.errors import Refused, nearest
 from ninefold.layers.drop import DropPath, rising_rates
+from ninefold.layers.linear import is_watched, linear
 from ninefold.layers.mlp import Mlp
 from ninefold.layers.partition import ShiftImpl, WindowPolicy, fit_windows
 from ninefold.layers.patch import PatchEmbed, PatchMerging
+from ninefold.layers.pieces import in_pieces
 from ninefold.layers.position import resize_positions
 from ninefold.layers.window import WindowAttention
 
@@ -55,8 +57,11 @@ class SwinBlock(nn.Module):
         window, shift = fit_windows(
             tuple(x.shape[1:-1]), self.attn.window, shifted=self.shifted, policy=self.policy
         )
-        x = x + self.drop_path(self.attn(self.norm1(x), window, shift))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        if (self.training and self.drop_path.rate) or is_watched(self.drop_path):
+            x = x + self.drop_path(self.attn(self.norm1(x), window, shift))
+            return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = self.attn(self.norm1(x), window, shift, x)
+        return self.mlp(self.norm2(x), x)
 
 
 class SwinStage(nn.Module):
@@ -69,8 +74,15 @@ class SwinStage(nn.Module):
 
     def forward(self, x: Float[Tensor, "b h w c"], *, save_memory: bool) -> Tensor:
         """The map after the last block; `downsample` is the caller's to apply."""
+        if not save_memory:
+            return in_pieces(self._run, x, self.blocks)
         for block in self.blocks:
-            x = checkpoint(block, x, use_reentrant=False) if save_memory else block(x)
+            x = checkpoint(block, x, use_reentrant=False)
+        return x
+
+    def _run(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
         return x
 
 
@@ -206,7 +218,7 @@ class Swin(nn.Module):
     def features(self, image: Float[Tensor, "b i h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
         """Maps from fine to coarse: of every stage, before any norm (classifier); or of the stages
         `out_indices`, each normalised (backbone). Views of channels-last memory."""
-        x = self.patch_embed(image)
+        x = in_pieces(self.patch_embed, image, self.patch_embed)
         if self.absolute_pos_embed is not None:
             assert self.grid is not None
             size = (x.shape[1], x.shape[2])
@@ -229,7 +241,7 @@ class Swin(nn.Module):
         return (x if self.norm is None else self.norm(x)).mean(dim=1)
 
     def forward(self, image: Float[Tensor, "b i h w"]) -> Float[Tensor, "b k"]:
-        return self.head(self.pool(self.features(image)))
+        return linear(self.pool(self.features(image)), self.head)
 
     def layers_by_depth(self) -> list[list[tuple[str, ...]]]:
         """The embedding, then stages of blocks (`models.depth`)."""
