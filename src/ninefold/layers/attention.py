@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor

@@ -27,7 +27,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules import module as _modules
-from torch.utils._python_dispatch import _len_torch_dispatch_stack
 
 from ninefold.core.errors import Refused
 
@@ -90,9 +89,9 @@ def is_eager(x: Tensor) -> bool:
         not torch.compiler.is_compiling()
         and type(x) is Tensor
         and x.device.type == "cpu"
-        and torch._C._functorch.maybe_current_level() is None
-        and not _len_torch_dispatch_stack()
-        and not torch.jit.is_tracing()
+        and torch._C._functorch.maybe_current_level() is None  # pyright: ignore[reportAttributeAccessIssue]
+        and not torch._C._len_torch_dispatch_stack()
+        and not torch._C._is_tracing()
     )
 
 
