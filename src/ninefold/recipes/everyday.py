@@ -81,7 +81,7 @@ def swin_cifar10(
         ),
         schedule=Schedule(warmup=0.1, final=0.01),
         batch_size=batch_size,
-        epochs=16,
+        epochs=24,
         clip_norm=1.0,
     )
     return finish(run, changes)
