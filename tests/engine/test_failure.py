@@ -103,6 +103,7 @@ def test_other_errors_pass_through() -> None:
 
 def test_the_advice_keeps_the_batch_first_and_ends_at_single_images() -> None:
     assert failure.memory_advice(64, 2) == (
-        "try --accumulate 4 with the same batch_size 64, or --batch-size 32"
+        "try --accumulate 4 (0 finds it) with the same batch_size 64, --grad-checkpoint, "
+        "or --batch-size 32"
     )
     assert "single images" in failure.memory_advice(4, 4)

@@ -1,8 +1,12 @@
 """Fine-tuning: what is frozen stays, rates fall towards the input, resumed runs are the same."""
 
 import contextlib
+import copy
 import io
+import itertools
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +16,16 @@ from engine_parts import Net, Until, small
 from torch import Tensor
 
 from ninefold.app.cli import main
-from ninefold.core.errors import Refused, Stopped
+from ninefold.core.errors import Failed, Refused, Stopped
+from ninefold.core.results import read_lines
 from ninefold.core.weights import write_weights
 from ninefold.engine import checkpoint
+from ninefold.engine.build import build
 from ninefold.engine.config import Run
+from ninefold.engine.device import launch
+from ninefold.engine.find_rate import STEPS, Tried, extend, rate_at, suggestion
 from ninefold.engine.opened import open_run
+from ninefold.engine.room import fewest_parts
 from ninefold.engine.train import train
 from ninefold.layers.position import resize_positions
 from ninefold.models.create import create_model
@@ -144,3 +153,92 @@ def test_freeze_is_a_number_or_backbone(value: object) -> None:
 def test_freeze_may_be_written_as_words_of_a_command() -> None:
     assert Run.parse({"steps": 1, "freeze": "2"}, where="run").freeze == 2
     assert Run.parse({"steps": 1, "freeze": "backbone"}, where="run").freeze == "backbone"
+
+
+# -------------------------------------------------------------------------------- as few parts
+
+
+class Wide(Net):
+    """Keeps some 10 MB an image for the backward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        lifted = self.stem(x).repeat(1, 1, 64, 64)
+        for _ in range(2):
+            lifted = lifted.exp().log1p()
+        return super().forward(x) + 0 * lifted.mean()
+
+
+@pytest.mark.parametrize(("room", "least", "most"), [(800, 4, 16), (9000, 1, 1)])
+def test_a_batch_is_cut_into_as_few_parts_as_fit(room: int, least: int, most: int) -> None:
+    """256 images keep some 3.4 GB for the way back."""
+    fabric, _, _ = launch("32-true")
+    parts = build(small(model="test_tuning:Wide", batch_size=256, accumulate=0), 1)
+    before = copy.deepcopy(parts.model.state_dict())
+    count, note = fewest_parts(parts, fabric, room=room * 2**20)
+    assert least <= count <= most
+    assert note.startswith(f"batches of 256 in {count} part")
+    assert ("BatchNorm sees" in note) == (count > 1)
+    same(parts.model.state_dict(), before)
+
+
+def test_single_images_that_do_not_fit_are_told() -> None:
+    fabric, _, _ = launch("32-true")
+    parts = build(small(model="test_tuning:Wide", accumulate=0), 1)
+    with pytest.raises(Failed, match="single images do not fit into the memory of cpu"):
+        fewest_parts(parts, fabric, room=2**10)
+
+
+def test_the_number_of_parts_is_recorded_and_kept_by_a_resumed_run(tmp_path: Path) -> None:
+    run = small(accumulate=0)
+    found = ended(run, tmp_path / "run", 3)
+    assert Run.read(tmp_path / "run" / "run.yaml").accumulate == 1
+    same(found, ended(small(accumulate=1), tmp_path / "other"))
+    two = small(accumulate=2)
+    ended(two, tmp_path / "two")
+    with pytest.raises(Stopped):  # goes on in two parts, as recorded
+        train(run, out=tmp_path / "two", resume=True, observers=[Until(9)])
+
+
+# -------------------------------------------------------------------------------- a rate
+
+
+def test_rates_rise_by_one_factor_from_least_to_most() -> None:
+    rates = [rate_at(step) for step in range(STEPS)]
+    assert (rates[0], rates[-1]) == pytest.approx((1e-7, 10.0))
+    assert [b / a for a, b in itertools.pairwise(rates)] == pytest.approx([1.20450354] * 99)
+
+
+def test_the_suggestion_is_where_the_loss_falls_steepest() -> None:
+    """A fall around 1e-3, a rise from 1 on."""
+    tried: list[Tried] = []
+    for step in range(STEPS):
+        place = math.log10(rate_at(step))
+        extend(tried, 2 - 1 / (1 + math.exp(-4 * (place + 3))) + 10 * max(place, 0))
+    assert 5e-4 < suggestion(tried) < 6e-3  # smoothing looks back by some steps
+    assert tried[0].smooth == tried[0].loss
+
+
+def test_a_loss_that_falls_nowhere_has_no_rate() -> None:
+    tried: list[Tried] = []
+    for step in range(30):
+        extend(tried, 1.0 + step)
+    with pytest.raises(Failed, match=r"in 30 steps .* the loss fell at no rate"):
+        suggestion(tried)
+
+
+def test_the_command_finds_a_rate_and_trains_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "train finetune --model engine_parts:Net --data engine_parts:tones --image-size 12 "
+        "--batch-size 8 --workers 0 --find-lr --weights old.safetensors --out found"
+    )
+    write_weights(tmp_path / "old.safetensors", Net().state_dict(), {})
+    assert main(words.split()) == 0
+    assert re.search(r"suggested: --optim.lr \S+ \(", capsys.readouterr().out)
+    files = {str(p.relative_to("found")) for p in Path("found").rglob("*") if p.is_file()}
+    assert files == {"lr_finder.jsonl", "figures/lr_finder.png"}
+    lines = read_lines(Path("found/lr_finder.jsonl"))
+    assert len(lines) > 30
+    assert set(lines[0]) == {"step", "lr", "loss", "smooth"}
+    assert main([*words.split(), "--seeds", "2"]) == 2

@@ -14,7 +14,7 @@ from ninefold.engine.folder import FIGURES, MODEL, RUN, new_folder
 from ninefold.recipes import find_recipe
 from ninefold.recipes.parts import finish
 
-NOT_OF_THE_RUN = ("recipe", "fields", "out", "resume", "seeds")
+NOT_OF_THE_RUN = ("recipe", "fields", "out", "resume", "seeds", "find_lr")
 
 
 def train(given: Namespace) -> int:
@@ -23,7 +23,11 @@ def train(given: Namespace) -> int:
         raise Refused("--resume needs --out FOLDER, the run to go on with")
     if given.seeds is not None and given.seeds < 1:
         raise Refused(f"--seeds {given.seeds}: one at the least")
+    if given.find_lr and (given.resume or given.seeds is not None):
+        raise Refused("--find-lr goes with neither --resume nor --seeds; it trains nothing")
     run = choose_run(given)
+    if given.find_lr:
+        return _find_rate(run, given.out)
     if given.seeds is None:
         return _train(run, given.out, resume=given.resume)
     return _train_seeds(run, given.seeds, given.out, resume=given.resume)
@@ -64,6 +68,16 @@ def _train(run: Run, out: str, *, resume: bool) -> int:
     files = [*sorted((folder / FIGURES).glob("*.png")), folder / MODEL]
     print("to open:", *(f"  {file}" for file in files if file.exists()), sep="\n")
     print(f"to use:\n  ninefold predict {folder} FILE...")
+    return 0
+
+
+def _find_rate(run: Run, out: str) -> int:
+    """Look for a learning rate; the flag that uses it."""
+    from ninefold.engine.find_rate import RATES, find_rate
+
+    rate, folder = find_rate(run, out=out)
+    print(f"suggested: --optim.lr {rate:.2g} (the smoothed loss falls steepest there)")
+    print("to open:", f"  {folder / FIGURES / 'lr_finder.png'}", f"  {folder / RATES}", sep="\n")
     return 0
 
 

@@ -44,6 +44,7 @@ def _train(parser: ArgumentParser) -> None:
     add("--seeds", type=int, metavar="N", help="run N seeds; give mean, spread and interval")
     add("--workers", type=int, help="processes that load images; -1 chooses")
     add("--checkpoint-every", type=int, metavar="STEPS", help="0: once an epoch")
+    add("--find-lr", action="store_true", help="no training: look for a learning rate")
     add(
         "--out",
         default="",

@@ -74,9 +74,9 @@ def build(run: Run, world: int) -> Parts:
     Raises:
         Refused: anything that does not fit.
     """
-    share, rest = divmod(run.batch_size, world * run.accumulate)
+    unit = world * max(run.accumulate, 1)
+    share, rest = divmod(run.batch_size, unit)
     if rest or not share:
-        unit = world * run.accumulate
         near = max(unit, run.batch_size // unit * unit)
         raise Refused(
             f"train: batch_size {run.batch_size} does not divide by {world} processes times "

@@ -65,8 +65,9 @@ class Run(Config):
     """The learning rate over time."""
     batch_size: PositiveInt = 64
     """Images an optimizer step, over all processes and accumulated parts."""
-    accumulate: PositiveInt = 1
-    """Parts into which each process cuts its share of a batch, one after the other."""
+    accumulate: NonNegativeInt = 1
+    """Parts into which each process cuts its share of a batch, one after the other; 0 for as few
+    as fit into memory, which are then recorded."""
     epochs: NonNegativeFloat = 0.0
     """Passes over the training part; this or `steps`."""
     steps: NonNegativeInt = 0

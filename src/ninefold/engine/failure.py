@@ -106,7 +106,7 @@ def memory_told(device: torch.device, *, step: Any, advice: str) -> Generator[No
     except Failed:
         raise
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         raise Failed(f"{step()}: out of memory on {device}{_peak(device)}; {advice}") from None
 
@@ -115,11 +115,12 @@ def memory_advice(batch_size: int, accumulate: int) -> str:
     """What to try when a training step does not fit."""
     if batch_size // accumulate < 2:
         return "a smaller model or image size is needed: single images do not fit"
-    keep = f"--accumulate {2 * accumulate} with the same batch_size {batch_size}"
-    return f"try {keep}, or --batch-size {max(batch_size // 2, 1)}"
+    keep = f"--accumulate {2 * accumulate} (0 finds it) with the same batch_size {batch_size}"
+    return f"try {keep}, --grad-checkpoint, or --batch-size {max(batch_size // 2, 1)}"
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it was memory that ran out, on whatever device."""
     words = r"out of memory|can't allocate memory|not enough memory"
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or re.search(words, str(error)) is not None

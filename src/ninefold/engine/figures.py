@@ -96,6 +96,14 @@ def draw_features(embeddings: Embeddings, path: Path) -> None:
     figures.feature_map(points, single, embeddings.classes, shares, path)
 
 
+@_harmless
+def draw_rates(
+    folder: Path, rates: list[float], losses: list[float], smooth: list[float], chosen: float
+) -> None:
+    """The loss over a rising rate."""
+    figures.rate_search(rates, losses, smooth, chosen, _place(folder, "lr_finder"))
+
+
 def _place(folder: Path, name: str) -> Path:
     (folder / FIGURES).mkdir(exist_ok=True)
     return folder / FIGURES / f"{name}.png"

@@ -16,13 +16,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from ninefold.augment.batch import BatchAugment
-from ninefold.augment.sample import SampleAugment
 from ninefold.core.batch import Batch
 from ninefold.core.errors import Failed, Refused, printable
 from ninefold.core.results import Result, append_line, read_lines
 from ninefold.core.weights import write_weights
-from ninefold.data.loader import evaluation_batches, train_batches
+from ninefold.data.loader import evaluation_batches
 from ninefold.engine import checkpoint, failure
 from ninefold.engine.build import (
     Parts,
@@ -35,6 +33,7 @@ from ninefold.engine.build import (
 from ninefold.engine.config import Run
 from ninefold.engine.device import agree, describe_device, gather, launch, share_buffers
 from ninefold.engine.evaluate import evaluate, versions
+from ninefold.engine.feed import preparation, training_batches
 from ninefold.engine.figures import draw_batch, draw_log, draw_result
 from ninefold.engine.folder import (
     CHECKPOINTS,
@@ -53,6 +52,7 @@ from ninefold.engine.loop import Hook, fit, seed_noise
 from ninefold.engine.opened import Opened, open_run
 from ninefold.engine.prepare import Prepare
 from ninefold.engine.progress import Observer, Observers, Plan
+from ninefold.engine.room import as_recorded, fewest_parts
 from ninefold.engine.signals import SAVE, Signals
 from ninefold.engine.sinks import sinks
 from ninefold.engine.update import NotFinite, State, descend
@@ -85,9 +85,14 @@ def train(
     fabric, precision, notes = launch(run.precision)
     agree(fabric, "configuration", fingerprint(run))
     if out:
+        run = as_recorded(run, Path(out), RUN) if resume else run
         check_claim(run, Path(out), resume=resume)
     parts = build(run, fabric.world_size)
     parts.notes[:0] = notes
+    if not run.accumulate:
+        count, note = fewest_parts(parts, fabric)
+        run, parts.run = run.changed(accumulate=count), parts.run.changed(accumulate=count)
+        parts.notes.append(note)
     folder = _place(fabric, out)
     with ExitStack() as stack:
         if fabric.global_rank == 0:
@@ -193,17 +198,7 @@ class _Training:
 
     def batches(self, start: int) -> Generator[Batch]:
         run = self.run
-        source = train_batches(
-            self.parts.data.splits["train"],
-            transform=SampleAugment(run.augment, run.preprocess),
-            batch_size=run.batch_size,
-            seed=run.seed,
-            start_step=start,
-            workers=run.workers,
-            rank=self.fabric.global_rank,
-            world=self.fabric.world_size,
-            image_size=run.preprocess.image_size,
-        )
+        source = training_batches(run, self.parts.data, self.fabric, start)
         for step, batch in enumerate(source, start):
             if step == 0 and self.first_rank:
                 seed_noise(run.seed, 0, 0, self.fabric.device)
@@ -211,8 +206,7 @@ class _Training:
             yield batch
 
     def prepare(self) -> Prepare:
-        augment = BatchAugment(self.run.augment, len(self.parts.data.classes))
-        return Prepare(self.run.preprocess, self.fabric.device, augment)
+        return preparation(self.run, self.parts.data, self.fabric)
 
     def schedule(self, state: State) -> None:
         rate = self.run.optim.lr * factor(self.run.schedule, state.step / self.parts.stop)

@@ -71,6 +71,28 @@ def learning_curves(log: Sequence[dict[str, Any]], path: str | Path) -> None:
     save(figure, path)
 
 
+@styled
+def rate_search(
+    rates: Sequence[float], losses: Sequence[float], smooth: Sequence[float], chosen: float,
+    path: str | Path,
+) -> None:  # fmt: skip
+    """The loss of each step over its learning rate, and the rate that was chosen."""
+    figure = canvas(3.6)
+    axes = figure.subplots()
+    axes.plot(rates, losses, ".", color=GREY, label="a step")
+    axes.plot(rates, smooth, color=BLUE, label="smoothed")
+    axes.axvline(chosen, color=ORANGE, label=f"suggested: {chosen:.2g}")
+    axes.set_xscale("log")
+    finite = [value for value in smooth if math.isfinite(value)]
+    low, high = min(finite), max(finite[:10])
+    axes.set_ylim(low - 0.2 * (high - low) - 0.01, high + 0.4 * (high - low) + 0.01)
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss")
+    axes.legend()
+    axes.grid(visible=True)
+    save(figure, path)
+
+
 def _losses(axes: Axes, series: tuple[Series, Series]) -> None:
     axes.set_title("loss")
     (steps, losses, _), (check_steps, check_losses, _) = series

@@ -1,0 +1,148 @@
+"""A learning rate to begin with: a short training whose rate rises until the loss does.
+
+Source: Smith 2017, arXiv 1506.01186, section 3.3 (the range test); the exponential rise and the
+smoothed loss as in fastai, whose users call it the learning-rate finder.
+"""
+
+# torch and Fabric leave some types open.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+import json
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from ninefold.core.batch import Batch
+from ninefold.core.errors import Failed, Refused
+from ninefold.engine.build import build, set_up
+from ninefold.engine.config import Run
+from ninefold.engine.device import launch
+from ninefold.engine.failure import memory_advice, memory_told
+from ninefold.engine.feed import preparation, training_batches
+from ninefold.engine.figures import draw_rates
+from ninefold.engine.folder import RUN, new_folder
+from ninefold.engine.loop import fit
+from ninefold.engine.room import fewest_parts
+from ninefold.engine.update import NotFinite, State, descend
+
+LEAST, MOST, STEPS = 1e-7, 10.0, 100
+"""Rates of the first and the last step, and how many steps there are."""
+
+SMOOTHING = 0.9
+"""Share of the smoothed loss that a step keeps."""
+
+DIVERGED = 3.0
+"""Times the least smoothed loss at which the test ends."""
+
+RATES = "lr_finder.jsonl"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One step of the test: its rate, its loss, and the smoothed loss up to it."""
+
+    lr: float
+    loss: float
+    smooth: float
+
+
+class _Diverged(Exception):
+    pass
+
+
+def find_rate(run: Run, *, out: str | Path = "") -> tuple[float, Path]:
+    """Try rates from 1e-7 to 10 in 100 steps of the run's own batches, from the run's own weights.
+
+    Neither the validation nor the test part is looked at, and nothing is kept of the weights.
+
+    Args:
+        out: Where `lr_finder.jsonl` and `figures/lr_finder.png` are written; without it
+            `runs/NNNN`.
+
+    Returns:
+        The rate to try, and the folder.
+
+    Raises:
+        Refused: something does not fit, `out` holds a run, or there are several processes.
+        Failed: the loss did not fall at any rate.
+    """
+    if out and (Path(out) / RUN).exists():
+        raise Refused(f"{out}: holds a run already; choose another --out for the search of a rate")
+    fabric, _, _ = launch(run.precision)
+    if fabric.world_size > 1:
+        raise Refused(f"--find-lr: {fabric.world_size} processes; one is enough")
+    parts = build(run, 1)
+    run = parts.run
+    count = run.accumulate or fewest_parts(parts, fabric)[0]
+    state = set_up(run, parts, fabric)
+    tried: list[Tried] = []
+
+    def batches(start: int) -> Generator[Batch]:
+        yield from training_batches(run, parts.data, fabric, start)
+
+    def rise(state: State) -> None:
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate_at(state.step) * group.get("lr_scale", 1.0)
+
+    def note(state: State, batch: Batch, logs: dict[str, Tensor]) -> None:
+        extend(tried, float(logs["loss"]))
+        if not tried[-1].smooth < DIVERGED * min(t.smooth for t in tried):
+            raise _Diverged
+
+    try:
+        with memory_told(
+            fabric.device, step=lambda: "--find-lr", advice=memory_advice(run.batch_size, count)
+        ):
+            fit(
+                fabric, state, seed=run.seed, stop=STEPS, batches=batches,
+                prepare=preparation(run, parts.data, fabric), schedule=rise,
+                update=partial(descend, accumulate=count, clip_norm=run.clip_norm),
+                after_step=[note],
+            )  # fmt: skip
+    except (_Diverged, NotFinite):
+        pass
+    folder = Path(out) if out else new_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"step": i, **asdict(t)}) for i, t in enumerate(tried)]
+    (folder / RATES).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rate = suggestion(tried)
+    draw_rates(
+        folder, [t.lr for t in tried], [t.loss for t in tried], [t.smooth for t in tried], rate
+    )
+    return rate, folder
+
+
+def rate_at(step: int) -> float:
+    """From `LEAST` to `MOST`, by the same factor every step."""
+    return LEAST * (MOST / LEAST) ** (step / (STEPS - 1))
+
+
+def extend(tried: list[Tried], loss: float) -> None:
+    """Note the loss of one more step; the smoothed one is corrected for its start, as in Adam."""
+    count = len(tried)
+    before = tried[-1].smooth * (1 - SMOOTHING**count) if tried else 0.0
+    smooth = (SMOOTHING * before + (1 - SMOOTHING) * loss) / (1 - SMOOTHING ** (count + 1))
+    tried.append(Tried(rate_at(count), loss, smooth))
+
+
+def suggestion(tried: Sequence[Tried]) -> float:
+    """The rate, of two digits, at which the smoothed loss falls steepest on its way to its least.
+
+    Raises:
+        Failed: it fell nowhere.
+    """
+    losses = [t.smooth for t in tried if math.isfinite(t.smooth)]
+    least = losses.index(min(losses)) if losses else 0
+    width = 5  # steps on each side, less than half a power of ten
+    slopes = {i: losses[min(i + width, least)] - losses[i - width] for i in range(width, least + 1)}
+    if not slopes or min(slopes.values()) >= 0:
+        raise Failed(
+            f"--find-lr: in {len(tried)} steps up to a rate of {tried[-1].lr if tried else 0:.2g} "
+            "the loss fell at no rate; look at the data and the weights"
+        )
+    return float(f"{tried[min(slopes, key=lambda i: slopes[i])].lr:.2g}")
