@@ -76,7 +76,7 @@ def _find_rate(run: Run, out: str) -> int:
     from ninefold.engine.find_rate import RATES, find_rate
 
     rate, folder = find_rate(run, out=out)
-    print(f"suggested: --optim.lr {rate:.2g} (the smoothed loss falls steepest there)")
+    print(f"suggested: --optim.lr {rate:.2g} (a tenth of the rate with the least loss)")
     print("to open:", f"  {folder / FIGURES / 'lr_finder.png'}", f"  {folder / RATES}", sep="\n")
     return 0
 

@@ -97,11 +97,9 @@ def draw_features(embeddings: Embeddings, path: Path) -> None:
 
 
 @_harmless
-def draw_rates(
-    folder: Path, rates: list[float], losses: list[float], smooth: list[float], chosen: float
-) -> None:
-    """The loss over a rising rate."""
-    figures.rate_search(rates, losses, smooth, chosen, _place(folder, "lr_finder"))
+def draw_rates(folder: Path, tried: list[dict[str, float]], chosen: float) -> None:
+    """The loss over a rising learning rate."""
+    figures.rate_search(tried, chosen, _place(folder, "lr_finder"))
 
 
 def _place(folder: Path, name: str) -> Path:

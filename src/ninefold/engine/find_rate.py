@@ -9,7 +9,6 @@ smoothed loss as in fastai, whose users call it the learning-rate finder.
 # pyright: reportUnknownArgumentType=false
 
 import json
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -38,6 +37,9 @@ SMOOTHING = 0.9
 
 DIVERGED = 3.0
 """Times the least smoothed loss at which the test ends."""
+
+SETTLED = 10
+"""Steps before which the smoothed loss is that of single batches."""
 
 RATES = "lr_finder.jsonl"
 
@@ -111,9 +113,7 @@ def find_rate(run: Run, *, out: str | Path = "") -> tuple[float, Path]:
     lines = [json.dumps({"step": i, **asdict(t)}) for i, t in enumerate(tried)]
     (folder / RATES).write_text("\n".join(lines) + "\n", encoding="utf-8")
     rate = suggestion(tried)
-    draw_rates(
-        folder, [t.lr for t in tried], [t.loss for t in tried], [t.smooth for t in tried], rate
-    )
+    draw_rates(folder, [asdict(t) for t in tried], rate)
     return rate, folder
 
 
@@ -131,18 +131,19 @@ def extend(tried: list[Tried], loss: float) -> None:
 
 
 def suggestion(tried: Sequence[Tried]) -> float:
-    """The rate, of two digits, at which the smoothed loss falls steepest on its way to its least.
+    """A tenth of the rate with the least smoothed loss, of two digits.
+
+    Not where the loss falls steepest: from new weights that is often the fall to the loss of
+    guessing, at a rate ten times too small.
 
     Raises:
-        Failed: it fell nowhere.
+        Failed: the loss fell nowhere.
     """
-    losses = [t.smooth for t in tried if math.isfinite(t.smooth)]
-    least = losses.index(min(losses)) if losses else 0
-    width = 5  # steps on each side, less than half a power of ten
-    slopes = {i: losses[min(i + width, least)] - losses[i - width] for i in range(width, least + 1)}
-    if not slopes or min(slopes.values()) >= 0:
+    losses = [t.smooth for t in tried]
+    least = min(range(len(losses)), key=lambda i: losses[i], default=0)
+    if least < SETTLED:
         raise Failed(
-            f"--find-lr: in {len(tried)} steps up to a rate of {tried[-1].lr if tried else 0:.2g} "
-            "the loss fell at no rate; look at the data and the weights"
+            f"--find-lr: in {len(tried)} steps up to a rate of {rate_at(len(tried) - 1):.2g} the "
+            "loss fell at no rate; look at the data and the weights"
         )
-    return float(f"{tried[min(slopes, key=lambda i: slopes[i])].lr:.2g}")
+    return float(f"{tried[least].lr / 10:.2g}")

@@ -136,7 +136,7 @@ def _tried(trial: _Trial, counts: list[int]) -> int:
 def _drawn_out(trial: _Trial, counts: list[int], room: int) -> int:
     """CPU: peaks of small parts, the line through them, the first count at or below `room`."""
     share = counts[-1]
-    peaks: dict[int, int] = {}
+    peaks = {0: own_memory()}
     for size in (n for n in PROBED if n <= max(share // 2, min(share, PROBED[0]))):
         batch = trial.batch(min(2 * size, share))
         rows = batch.split(max(1, len(batch) // size))
@@ -144,18 +144,17 @@ def _drawn_out(trial: _Trial, counts: list[int], room: int) -> int:
         reset_peak()
         trial.step(rows)
         peaks[size] = peak_memory(trial.fabric.device)
-        if peaks[size] > room / 2:  # what comes next may be twice as much
+        if 2 * peaks[size] - peaks[0] > room:  # what comes next may need twice as much
             break
     room -= share * _bytes_an_image(trial.batch(min(2, share)))
     return next((n for n in counts if _peak_at(share // n, peaks) <= room), share + 1)
 
 
 def _peak_at(size: int, peaks: dict[int, int]) -> float:
-    """The peak of parts of `size` images, on the line through the first and the last measured."""
-    if not peaks:
-        return 0.0
+    """The peak of parts of `size` images, on the line through the first and the last measured; the
+    memory before any step, at 0, is one of them only where no two others are."""
     sizes = list(peaks)
-    first, last = sizes[0], sizes[-1]
+    first, last = sizes[1 if len(sizes) > 2 else 0], sizes[-1]
     slope = (peaks[last] - peaks[first]) / (last - first) if last > first else 0.0
     return peaks[last] + max(slope, 0.0) * (size - last)
 

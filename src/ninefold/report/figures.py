@@ -72,19 +72,23 @@ def learning_curves(log: Sequence[dict[str, Any]], path: str | Path) -> None:
 
 
 @styled
-def rate_search(
-    rates: Sequence[float], losses: Sequence[float], smooth: Sequence[float], chosen: float,
-    path: str | Path,
-) -> None:  # fmt: skip
-    """The loss of each step over its learning rate, and the rate that was chosen."""
+def rate_search(tried: Sequence[dict[str, float]], chosen: float, path: str | Path) -> None:
+    """The loss over a rising learning rate.
+
+    Args:
+        tried: `lr`, `loss` and `smooth` (the smoothed loss) of each step.
+        chosen: The rate that is suggested.
+    """
     figure = canvas(3.6)
     axes = figure.subplots()
-    axes.plot(rates, losses, ".", color=GREY, label="a step")
+    rates = [step["lr"] for step in tried]
+    smooth = [step["smooth"] for step in tried]
+    axes.plot(rates, [step["loss"] for step in tried], ".", color=GREY, label="a step")
     axes.plot(rates, smooth, color=BLUE, label="smoothed")
     axes.axvline(chosen, color=ORANGE, label=f"suggested: {chosen:.2g}")
     axes.set_xscale("log")
-    finite = [value for value in smooth if math.isfinite(value)]
-    low, high = min(finite), max(finite[:10])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    low, high = min(smooth), max(smooth[:10])
     axes.set_ylim(low - 0.2 * (high - low) - 0.01, high + 0.4 * (high - low) + 0.01)
     axes.set_xlabel("learning rate")
     axes.set_ylabel("loss")
