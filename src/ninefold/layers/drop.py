@@ -10,22 +10,23 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """In training, zero a residual branch for a random share of the samples; scale the others up.
+    """In training, zero a residual branch for a random share of the samples.
 
     Args:
         rate: Probability of dropping a sample's branch, below 1.
+        scale_by_keep: Whether branches that are kept are scaled up for it.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, *, scale_by_keep: bool = True) -> None:
         super().__init__()
-        self.rate = rate
+        self.rate, self.scale_by_keep = rate, scale_by_keep
 
     def forward(self, x: Float[Tensor, "b *rest"]) -> Float[Tensor, "b *rest"]:
         if not self.training or self.rate == 0:
             return x
         keep = 1 - self.rate
         kept = torch.rand(x.shape[0], *(1,) * (x.dim() - 1), device=x.device) < keep
-        return x * (kept.to(x.dtype) / keep)
+        return x * (kept.to(x.dtype) / (keep if self.scale_by_keep else 1.0))
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:g}"

@@ -31,6 +31,9 @@ from torch.nn.modules import module as _modules
 from ninefold.core.errors import Refused
 
 Way = Literal["public", "onednn", "widened"]
+Gelu = Literal["exact", "tanh"]
+"""By the error function, or its approximation by the hyperbolic tangent, flax's GELU."""
+_APPROXIMATE = {"exact": "none", "tanh": "tanh"}
 SAMPLE = 61
 """Values by which a change of a weight behind autograd's back (`weight.data`) is noticed."""
 
@@ -39,7 +42,7 @@ def linear(
     x: Float[Tensor, "*b c"],
     layer: nn.Module,
     *,
-    gelu: bool = False,
+    gelu: Gelu | None = None,
     residual: Float[Tensor, "*b d"] | None = None,
 ) -> Float[Tensor, "*b d"]:
     """`residual + gelu(layer(x))`, by the fastest way that gives these numbers.
@@ -47,7 +50,7 @@ def linear(
     Args:
         x: Any precision; under autocast the product has that of autocast.
         layer: An `nn.Linear`, or what a user put in its place, which is then called.
-        gelu: Whether the exact GELU is applied.
+        gelu: Which GELU is applied, if any.
         residual: Added last; it is not changed.
 
     Departs: ways differ by rounding (float32: 1e-6 of the scale of the output). A change of a
@@ -56,7 +59,7 @@ def linear(
     """
     if not (_is_plain(x, layer) and isinstance(layer, nn.Linear)):
         y = layer(x)
-        y = F.gelu(y) if gelu else y
+        y = _gelu(y, gelu)
         return y if residual is None else residual + y
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     way = way_of(dtype)
@@ -69,7 +72,7 @@ def linear(
         return _onednn(x.to(dtype), packed, gelu, residual)
     y = F.linear(x, layer.weight, layer.bias)
     if learns:
-        y = F.gelu(y) if gelu else y
+        y = _gelu(y, gelu)
         return y if residual is None else residual + y
     return _finish(y, gelu, residual)
 
@@ -154,8 +157,8 @@ def onednn_works(dtype: torch.dtype) -> bool:
         expected = residual + F.gelu(layer(x))
         try:
             packed = _reorder(layer.weight), layer.bias
-            given = residual + _onednn(x, packed, True, None)
-            added = _onednn(x, packed, False, residual)
+            given = residual + _onednn(x, packed, "exact", None)
+            added = _onednn(x, packed, None, residual)
         except (RuntimeError, AttributeError, TypeError):
             return False
         rough = 1e-4 if dtype == torch.float32 else 0.1
@@ -196,34 +199,39 @@ def _pack(layer: nn.Linear, dtype: torch.dtype) -> _Packed | None:
         return packed
 
 
-def _onednn(x: Tensor, packed: _Packed, gelu: bool, residual: Tensor | None) -> Tensor:
+def _onednn(x: Tensor, packed: _Packed, gelu: Gelu | None, residual: Tensor | None) -> Tensor:
     weight, bias = packed
-    if residual is not None and residual.dtype == x.dtype and not gelu:
+    if residual is not None and residual.dtype == x.dtype and gelu is None:
         return torch.ops.mkldnn._linear_pointwise.binary(x, residual, weight, bias, "add")
-    attribute = "gelu" if gelu else "none"
-    y = torch.ops.mkldnn._linear_pointwise(x, weight, bias, attribute, [], "none")
-    return y if residual is None else _finish(y, False, residual)
+    attribute = "none" if gelu is None else "gelu"
+    algorithm = "none" if gelu is None else _APPROXIMATE[gelu]
+    y = torch.ops.mkldnn._linear_pointwise(x, weight, bias, attribute, [], algorithm)
+    return y if residual is None else _finish(y, None, residual)
 
 
 def _widened(
-    x: Tensor, layer: nn.Linear, dtype: torch.dtype, gelu: bool, residual: Tensor | None
+    x: Tensor, layer: nn.Linear, dtype: torch.dtype, gelu: Gelu | None, residual: Tensor | None
 ) -> Tensor:
     """One rounding at the end. The residual keeps its precision, as in torch's own sum."""
     with torch.autocast("cpu", enabled=False):
         bias = None if layer.bias is None else layer.bias.float()
         y = F.linear(x.float(), layer.weight.float(), bias)
         if torch.is_grad_enabled():
-            y = F.gelu(y) if gelu else y
+            y = _gelu(y, gelu)
             y = y if residual is None else residual.float() + y
         else:
             y = _finish(y, gelu, residual)
         return y.to(dtype if residual is None else torch.promote_types(dtype, residual.dtype))
 
 
-def _finish(y: Tensor, gelu: bool, residual: Tensor | None) -> Tensor:
+def _gelu(y: Tensor, gelu: Gelu | None) -> Tensor:
+    return y if gelu is None else F.gelu(y, approximate=_APPROXIMATE[gelu])
+
+
+def _finish(y: Tensor, gelu: Gelu | None, residual: Tensor | None) -> Tensor:
     """In the memory of `y`, which nobody else holds, where precisions allow."""
-    if gelu:
-        y = torch.ops.aten.gelu_(y)
+    if gelu is not None:
+        y = torch.ops.aten.gelu_(y, approximate=_APPROXIMATE[gelu])
     if residual is None:
         return y
     return (

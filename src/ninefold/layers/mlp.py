@@ -1,14 +1,15 @@
 """The two-layer perceptron of transformers.
 
-Source: Vaswani et al. 2017, arXiv 1706.03762, section 3.3, with the exact (erf) GELU of the vision
-transformers.
+Source: Vaswani et al. 2017, arXiv 1706.03762, section 3.3, with the GELU of the vision
+transformers: the exact one by the error function, or its approximation by the hyperbolic tangent,
+which is what flax calls GELU.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ninefold.layers.linear import is_eager, is_watched, linear
+from ninefold.layers.linear import Gelu, is_eager, is_watched, linear
 
 PIECE = 3 * 2**22
 """Bytes of hidden values at a time where no gradients are needed: less memory for large maps."""
@@ -21,12 +22,14 @@ class Mlp(nn.Module):
         dim: Channels of input and output.
         hidden: Channels in between.
         drop: Probability of dropping a value, after either layer.
+        gelu: Which GELU.
     """
 
-    def __init__(self, dim: int, hidden: int, *, drop: float = 0.0) -> None:
+    def __init__(self, dim: int, hidden: int, *, drop: float = 0.0, gelu: Gelu = "exact") -> None:
         super().__init__()
+        self.gelu: Gelu = gelu
         self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
+        self.act = nn.GELU("tanh" if gelu == "tanh" else "none")
         self.fc2 = nn.Linear(hidden, dim)
         self.drop = nn.Dropout(drop)
 
@@ -39,7 +42,7 @@ class Mlp(nn.Module):
             y = self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
             return y if residual is None else residual + y
         if torch.is_grad_enabled() or not is_eager(x) or is_watched(self.fc1, self.fc2):
-            return linear(linear(x, self.fc1, gelu=True), self.fc2, residual=residual)
+            return linear(linear(x, self.fc1, gelu=self.gelu), self.fc2, residual=residual)
         return self._in_pieces(x, residual)
 
     def _in_pieces(self, x: Tensor, residual: Tensor | None) -> Tensor:
@@ -48,7 +51,7 @@ class Mlp(nn.Module):
         inputs = x.flatten(0, -2).split(rows)
         added = [None] * len(inputs) if residual is None else residual.flatten(0, -2).split(rows)
         out = [
-            linear(linear(piece, self.fc1, gelu=True), self.fc2, residual=rest)
+            linear(linear(piece, self.fc1, gelu=self.gelu), self.fc2, residual=rest)
             for piece, rest in zip(inputs, added, strict=True)
         ]
         return (out[0] if len(out) == 1 else torch.cat(out)).view(x.shape)
