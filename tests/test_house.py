@@ -101,7 +101,9 @@ def test_configurations_recipes_and_packages_import_neither_torch_nor_numpy() ->
     names = [
         ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
         for path in SOURCES
-        if path.name in ("config.py", "presets.py", "__init__.py") or "recipes" in path.parts
+        if path.name in ("config.py", "preset.py", "__init__.py")
+        or path.stem.endswith("presets")
+        or "recipes" in path.parts
     ]
     code = (
         "import importlib, sys\n"

@@ -1,4 +1,4 @@
-"""Checks of the Swin kinds.
+"""Checks of the Swin kinds and of Focal.
 
 Source: hierarchical-transformers specification, section 4: arguments are those of the authors'
 constructors; `output/patch_embed` and `output/stage{i}` are channels-last maps, stages before
@@ -20,7 +20,16 @@ Pairs = dict[str, tuple[Tensor, Tensor]]
 
 def classifier(golden: Golden) -> Pairs:
     """Logits, pooled features, the embedding and the map of each stage."""
-    model = _built(golden, {"img_size": 224, **golden.config["kwargs"]})
+    return _classifier(golden, "swin")
+
+
+def focal(golden: Golden) -> Pairs:
+    """Likewise."""
+    return _classifier(golden, "focal")
+
+
+def _classifier(golden: Golden, family: str) -> Pairs:
+    model = _built(golden, {"img_size": 224, **golden.config["kwargs"]}, family)
     image = golden.tensors["input"]
     maps = model.features(image)
     actual = {
@@ -88,8 +97,8 @@ def _named(name: str) -> nn.Module:
     raise ValueError(f"no model is known for {name!r}")
 
 
-def _built(golden: Golden, options: dict[str, Any]) -> Any:
-    model = ninefold.create_model("swin", **options).eval()
+def _built(golden: Golden, options: dict[str, Any], family: str = "swin") -> Any:
+    model = ninefold.create_model(family, **options).eval()
     ninefold.load_weights(model, golden.under("weights/"))
     return model
 

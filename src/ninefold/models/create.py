@@ -60,9 +60,11 @@ def _build(name: object, overrides: dict[str, Any]) -> nn.Module:
             "num_classes": preset.num_classes,
             "drop_path": preset.drop_path,
         }
-        return find(family.home)(**{**defaults, **preset.options, **options})
+        values = {**defaults, **family.defaults, **preset.options, **options}
+        return find(family.home)(**values)
     if name in FAMILIES:
-        return find(FAMILIES[name].home)(**_renamed(name, name, overrides))
+        family = FAMILIES[name]
+        return find(family.home)(**{**family.defaults, **_renamed(name, name, overrides)})
     raise unknown_model(name)
 
 

@@ -28,13 +28,13 @@ class Layout:
         rename: Tensors without that prefix -> tensors under our names. Keys that it does not know
             keep their names, so that they are refused as unknown.
         restore: The way back: tensors under our names -> under theirs, without a prefix. Raises
-            `Refused` where that origin has no place for one.
+            `Refused` where that origin has no place for one. Nothing where there is no way back.
     """
 
     name: str
     find: Callable[[Tensors], str | None]
     rename: Callable[[Tensors], Tensors]
-    restore: Callable[[Tensors], Tensors]
+    restore: Callable[[Tensors], Tensors] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ class Keys:
         Raises:
             Refused: no layout is called so, or it has no place for one of the tensors.
         """
-        names = [layout.name for layout in self.layouts]
-        if to not in names:
-            raise Refused(f"--to {to}: is no layout of {self.family}{nearest(to, names)}; "
-                          f"there are {', '.join(names)}")  # fmt: skip
-        return self.layouts[names.index(to)].restore(tensors)
+        known = {layout.name: layout.restore for layout in self.layouts if layout.restore}
+        if to not in known:
+            there = f"there are {', '.join(known)}" if known else "there is none"
+            raise Refused(f"--to {to}: is no layout of {self.family}{nearest(to, known)}; {there}")
+        return known[to](tensors)
 
 
 def prefix_before(key: str, *prefixes: str) -> Callable[[Tensors], str | None]:

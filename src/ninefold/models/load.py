@@ -16,15 +16,31 @@ from torch import Tensor, nn
 from ninefold.core.errors import Refused
 from ninefold.core.labels import labels_for, row_map
 from ninefold.core.weights import WeightsFile, read_weights
+from ninefold.models.efficientnet import EfficientNet
+from ninefold.models.efficientnet_keys import EFFICIENTNET
+from ninefold.models.focal import Focal
+from ninefold.models.focal_keys import FOCAL
 from ninefold.models.guest import Guest
 from ninefold.models.guest_keys import guest_keys
 from ninefold.models.layout import Keys, Tensors
+from ninefold.models.mixer import Mixer
+from ninefold.models.resnet import ResNet
+from ninefold.models.resnet_keys import RESNET
 from ninefold.models.swin import Swin
 from ninefold.models.swin_keys import SWIN
+from ninefold.models.vit import ViT
+from ninefold.models.vit_keys import MIXER, VIT
 
 log = logging.getLogger(__name__)
 
-KEYS: dict[type[nn.Module], Keys] = {Swin: SWIN}
+KEYS: dict[type[nn.Module], Keys] = {
+    Swin: SWIN,
+    ViT: VIT,
+    Mixer: MIXER,
+    ResNet: RESNET,
+    EfficientNet: EFFICIENTNET,
+    Focal: FOCAL,
+}
 """How files are read for each family of models; a user's own model takes its own keys alone."""
 
 HeadMap = str | Path | Tensor | Sequence[int]
@@ -174,18 +190,20 @@ def _fit_head(
     `tensors` change accordingly."""
     head: Any = getattr(model, "head", None)
     name = next((n for n, m in model.named_modules() if m is head), "")
-    keys = [k for k in (f"{name}.weight", f"{name}.bias") if k in tensors and tensors[k].dim()]
-    if not isinstance(head, nn.Linear) or not keys:
-        return ("reset" if isinstance(head, nn.Linear) and reset_head else ""), name, ()
-    rows = len(tensors[keys[0]])
+    layers = _linear_layers(head, name)  # several of equal width where there is a second head
+    keys = [f"{n}.{leaf}" for n in layers for leaf in ("weight", "bias")]
+    keys = [k for k in keys if k in tensors and tensors[k].dim()]
+    if not layers or not keys:
+        return ("reset" if layers and reset_head else ""), name, ()
+    rows, width = len(tensors[keys[0]]), next(iter(layers.values())).out_features
     by_name = isinstance(head_map, str) and head_map == "names"
     if head_map is not None and not by_name:
-        chosen = _rows(head_map, rows, head.out_features)
+        chosen = _rows(head_map, rows, width)
         tensors.update({k: tensors[k][chosen] for k in keys})
         return "mapped", name, ()
     theirs = classes_in(file, rows)
     ours = tuple(getattr(model, "classes", ()) or ())
-    if theirs and len(ours) == head.out_features:
+    if theirs and len(ours) == width:
         if theirs == ours:
             return "loaded", name, ()
         same = sorted(theirs) == sorted(ours) and len(set(ours)) == len(ours)
@@ -197,7 +215,7 @@ def _fit_head(
                 tensors[key] = new
             missing = tuple(label for i, label in enumerate(ours) if i not in row)
             return ("reordered" if same else "mapped"), name, missing
-    elif rows == head.out_features:
+    elif rows == width:
         return "loaded", name, ()
     if reset_head:
         for key in keys:
@@ -205,9 +223,17 @@ def _fit_head(
         return "reset", name, ()
     raise Refused(
         f"{where}: its head knows {_listing(theirs, rows)}, and the model's "
-        f"{_listing(ours, head.out_features)}; --reset-head (reset_head=True) starts with a new "
+        f"{_listing(ours, width)}; --reset-head (reset_head=True) starts with a new "
         "head, head_map picks rows of the old one"
     )
+
+
+def _linear_layers(head: object, name: str) -> dict[str, nn.Linear]:
+    """The linear layers of a head by their names in the model: mostly the head itself."""
+    if not isinstance(head, nn.Module):
+        return {}
+    found = {n: m for n, m in head.named_modules() if isinstance(m, nn.Linear)}
+    return {".".join(filter(None, (name, inner))): layer for inner, layer in found.items()}
 
 
 def _rows_by_name(theirs: Sequence[str], ours: Sequence[str]) -> dict[int, int]:
