@@ -114,13 +114,17 @@ def test_tables_and_models_without_them_do_not_fit_and_are_named() -> None:
     load_weights(small(app=False, shift_impl="padding"), whole.state_dict())
 
 
-@pytest.mark.parametrize("pos", ["none", "abs", "abs+rel", "rel"])
-def test_a_converted_file_remembers_its_positions(pos: str, tmp_path: Path) -> None:
-    model = create_model("swin_atto", pos=pos)
+@pytest.mark.parametrize("pos", ["none", "abs", "abs+rel", "rel", "performer"])
+def test_a_converted_file_remembers_its_positions_and_features(pos: str, tmp_path: Path) -> None:
+    options = {"attention": "performer"} if pos == "performer" else {"pos": pos}
+    model = create_model("swin_atto", **options)
     converted = convert(
         saved(tmp_path / "a.safetensors", model.state_dict()), tmp_path / "b.safetensors"
     )
-    assert converted.options.get("pos", "rel") == pos
+    expected = {"pos": "none", **options} if pos == "performer" else options
+    told = {"pos": "rel", **converted.options}
+    assert {key: told[key] for key in expected} == expected
+    assert told.get("attention") == expected.get("attention")
     assert converted.preset == "swin_atto"
 
 

@@ -375,6 +375,55 @@ def test_shifting_by_padding_gives_the_same_model(size: tuple[int, int], policy:
         torch.testing.assert_close(padded(image), rolled(image), atol=1e-5, rtol=1e-5)
 
 
+KINDS = ("window", "sliding", "sliding_naive", "performer")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_attention_trains_at_any_size_and_comes_back_from_its_state(
+    kind: str,
+) -> None:
+    model = tiny(attention=kind, window_size=5).train()
+    for size in ((64, 64), (28, 52), (4, 4), (1, 9)):
+        model.zero_grad()
+        model(torch.randn(2, 3, *size)).sum().backward()
+        gradients = [p.grad for p in model.parameters()]
+        assert all(g is not None and bool(g.isfinite().all()) for g in gradients)
+    twin, image = tiny(attention=kind, window_size=5), torch.randn(1, 3, 40, 40)
+    for tensor in twin.state_dict().values():
+        tensor.zero_()
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(twin(image), model.eval()(image))
+
+
+def test_kinds_of_attention_share_parameters_but_for_tables_and_features() -> None:
+    names = {kind: set(tiny(attention=kind, window_size=5).state_dict()) for kind in KINDS}
+    tables = {name for name in names["window"] if name.endswith("bias_table")}
+    features = {name for name in names["performer"] if name.endswith("features")}
+    assert names["window"] == names["sliding"] == names["sliding_naive"]
+    assert names["performer"] - features == names["window"] - tables
+    assert len(tables) == len(features) == 4
+
+
+def test_both_forms_of_sliding_attention_give_the_same_model() -> None:
+    image = torch.randn(2, 3, 52, 76)
+    fused, naive = (tiny(attention=k, window_size=5) for k in ("sliding", "sliding_naive"))
+    with torch.no_grad():
+        torch.testing.assert_close(fused(image), naive(image), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "reach"), [("window", 0), ("sliding", 2), ("performer", 15)])
+def test_kinds_of_attention_see_as_far_as_they_say(kind: str, reach: int) -> None:
+    """One block: which patches of 16 x 16 move the one at (4, 4), the corner of a window."""
+    model = tiny(attention=kind, window_size=5, depths=(1,), num_heads=(2,))
+    image = torch.randn(1, 3, 64, 64, requires_grad=True)
+    model.features(image)[0][0, :, 4, 4].square().sum().backward()
+    assert image.grad is not None
+    seen = image.grad.abs().amax((0, 1)).unflatten(0, (16, 4)).unflatten(2, (16, 4)).amax((1, 3))
+    rows = (seen > 0).any(1).nonzero().flatten().tolist()
+    assert rows[-1] == min(4 + reach, 15)
+    assert rows[0] == (2 if kind == "sliding" else 0)
+
+
 def test_weights_begin_as_the_authors_initialise_them() -> None:
     torch.manual_seed(0)
     model = Swin(embed_dim=32, depths=(2, 2), num_heads=(1, 2), ape=True, image_size=224)
@@ -445,8 +494,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"pos": "rel", "ape": True}, "pos is 'rel' and ape True"),
     ({"pos": "abs", "ape": False, "image_size": 32}, "pos is 'abs' and ape False"),
     ({"pos": "none", "app": False}, "app=False needs pos=rel or abs.rel"),
+    ({"attention": "slidng"}, "did you mean 'sliding'"),
+    ({"attention": "sliding"}, r"window of 4 x 4 has no token in its middle; .* 5 x 5"),
+    ({"attention": "performer", "pos": "rel"}, "a performer has no relative bias; none or abs"),
+    ({"attention": "performer", "app": False}, "app=False needs pos=rel"),
+    ({"attention": "performer", "attn_drop_rate": 0.1}, "no probabilities to drop"),
+    ({"attention": "sliding", "shift_impl": "padding"}, "shift_impl=padding has no meaning"),
+    ({"attention": "performer", "window_policy": "dense"}, "window_policy=dense has no meaning"),
     ({"shift_impl": "pading"}, "did you mean 'padding'"),
-    ({"shift_impl": "padding", "shift": False}, "shift_impl='padding' and shift=False"),
+    ({"shift_impl": "padding", "shift": False}, "shift_impl is 'padding' and shift False"),
 ]
 
 
@@ -460,11 +516,13 @@ def test_options_that_do_not_fit_are_refused_in_a_line(
 
 
 EXPORT = """
+import sys
 import torch
 from ninefold.layers.attention import observe_attention
 from ninefold.models.create import create_model
 torch.manual_seed(0)
-model = create_model("swin_atto", depths=(2, 1), num_heads=(1, 2)).eval()
+options = dict(word.split("=") for word in sys.argv[1:])
+model = create_model("swin_atto", depths=(2, 1), num_heads=(1, 2), window_size=3, **options).eval()
 image, more = torch.randn(2, 3, 36, 36), torch.randn(5, 3, 36, 36)
 batch = torch.export.Dim("batch", min=1, max=64)
 program = torch.export.export(model, (image,), strict=False, dynamic_shapes=({0: batch},))
@@ -475,14 +533,36 @@ torch.testing.assert_close(compiled(image), model(image))
 seen = []
 with observe_attention(seen.append):
     compiled(image)
-assert len(seen) == 3
+assert len(seen) == (0 if "attention=performer" in sys.argv else 3)
 compiled.train()
 compiled(image).sum().backward()
 assert all(p.grad is not None for p in model.parameters())
 """
 
 
-def test_it_exports_with_any_batch_and_compiles_as_one_graph() -> None:
+def exported(*options: str) -> None:
     """In a process of its own, without the type checks that cannot see traced shapes."""
-    done = subprocess.run([sys.executable, "-c", EXPORT], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", EXPORT, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_it_exports_with_any_batch_and_compiles_as_one_graph() -> None:
+    exported()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["shift_impl=padding"],
+        ["pos=none", "shift_impl=padding"],
+        ["pos=abs+rel", "app="],
+        ["attention=sliding"],
+        ["attention=sliding_naive", "app="],
+        ["attention=performer"],
+    ],
+)
+def test_every_ablation_exports_with_any_batch_and_compiles_as_one_graph(
+    options: list[str],
+) -> None:
+    exported(*options)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ninefold.layers.partition import fit_windows as fit_windows
     from ninefold.layers.patch import PatchEmbed as PatchEmbed
     from ninefold.layers.patch import PatchMerging as PatchMerging
+    from ninefold.layers.performer import PerformerAttention as PerformerAttention
     from ninefold.layers.position import resize_positions as resize_positions
+    from ninefold.layers.sliding import SlidingAttention as SlidingAttention
     from ninefold.layers.window import WindowAttention as WindowAttention
 
 __getattr__, __dir__ = lazily(
@@ -29,7 +31,9 @@ __getattr__, __dir__ = lazily(
         "fit_windows": "partition",
         "PatchEmbed": "patch",
         "PatchMerging": "patch",
+        "PerformerAttention": "performer",
         "resize_positions": "position",
+        "SlidingAttention": "sliding",
         "WindowAttention": "window",
     },
 )

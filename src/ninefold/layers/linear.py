@@ -77,6 +77,19 @@ def linear(
     return _finish(y, gelu, residual)
 
 
+def project(
+    x: Float[Tensor, "*b c"],
+    layer: nn.Module,
+    drop: nn.Dropout,
+    residual: Float[Tensor, "*b d"] | None,
+) -> Float[Tensor, "*b d"]:
+    """`residual + drop(layer(x))`, as one step where nothing is dropped and nobody watches."""
+    if not (drop.training and drop.p) and not is_watched(drop):
+        return linear(x, layer, residual=residual)
+    y = drop(linear(x, layer))
+    return y if residual is None else residual + y
+
+
 def is_watched(*modules: nn.Module) -> bool:
     """Whether any of these has hooks: then it must be called, once, with the whole batch."""
     everywhere = _modules._global_forward_hooks or _modules._global_forward_pre_hooks

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ninefold.layers.attention import attend, attend_by_bias
-from ninefold.layers.linear import is_watched, linear
+from ninefold.layers.linear import linear, project
 from ninefold.layers.partition import (
     Axes,
     ShiftImpl,
@@ -132,10 +132,13 @@ class WindowAttention(nn.Module):
             impl = self.shift_impl
             mask = window_mask(size, window, shift, x.device, impl) if any(shift) else None
             y = self._attend(cut(x, window, shift, impl), self._bias(window, mask))
-            return self._project(join(y, size, window, shift, impl), residual)
+            y = join(y, size, window, shift, impl)
+            return project(y, self.proj, self.proj_drop, residual)
         where = places(size, window, shift, x.device, self.shift_impl)
         bias = self._remembered(size, window, shift, where.mask)
-        return self._project(where.join(self._attend(where.cut(x), bias), size), residual)
+        # On the map and not on windows: padding is not projected, and the residual fits.
+        y = where.join(self._attend(where.cut(x), bias), size)
+        return project(y, self.proj, self.proj_drop, residual)
 
     def _attend(self, x: Tensor, bias: Tensor | None) -> Tensor:
         b, w, n, c = x.shape
@@ -149,13 +152,6 @@ class WindowAttention(nn.Module):
             v = values(self.qkv, x).view(b, w, n, self.num_heads, c // self.num_heads)
             y = attend_by_bias(bias, v.transpose(2, 3), dropout=dropout)
         return y.transpose(2, 3).reshape(b, w, n, c)
-
-    def _project(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        """On the map and not on windows: padding is not projected, and the residual fits."""
-        if not (self.proj_drop.training and self.proj_drop.p) and not is_watched(self.proj_drop):
-            return linear(x, self.proj, residual=residual)
-        y = self.proj_drop(linear(x, self.proj))
-        return y if residual is None else residual + y
 
     def _bias(self, window: Axes, mask: Tensor | None) -> Float[Tensor, "... n n"] | None:
         """`(h, n, n)`, or with a mask `(w, h, n, n)`; without a table, the mask."""

@@ -6,42 +6,46 @@ Shapes: b images, i image channels, h rows, w columns, c channels of a map, d of
 k classes.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Self, TypeVar, get_args
+from collections.abc import Sequence
+from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ninefold.core.errors import Refused, nearest
+from ninefold.core.errors import Refused
 from ninefold.layers.drop import DropPath, rising_rates
 from ninefold.layers.linear import is_watched, linear
 from ninefold.layers.mlp import Mlp
-from ninefold.layers.partition import ShiftImpl, WindowPolicy, fit_windows
+from ninefold.layers.partition import Axes, ShiftImpl, WindowPolicy, fit_windows
 from ninefold.layers.patch import PatchEmbed, PatchMerging
+from ninefold.layers.performer import PerformerAttention
 from ninefold.layers.pieces import in_pieces
 from ninefold.layers.position import resize_positions
+from ninefold.layers.sliding import SlidingAttention
 from ninefold.layers.window import WindowAttention
+from ninefold.models.swin_options import (
+    KINDS,
+    POLICIES,
+    SHIFTS,
+    as_pair,
+    check_kind,
+    check_stages,
+    choose,
+    patch_grid,
+    positions,
+    table_window,
+)
 
-T = TypeVar("T")
-Pair = tuple[int, int]
-POLICIES: dict[str, WindowPolicy] = {name: name for name in get_args(WindowPolicy)}
-SHIFTS: dict[str, ShiftImpl] = {name: name for name in get_args(ShiftImpl)}
-POSITIONS = {
-    "rel": (False, True),
-    "none": (False, False),
-    "abs": (True, False),
-    "abs+rel": (True, True),
-}
-"""Whether positions are absolute, and whether they are relative."""
+Attention = WindowAttention | SlidingAttention | PerformerAttention
 
 
 class SwinBlock(nn.Module):
-    """Window attention and a perceptron, each normalised before and added to its input."""
+    """Attention and a perceptron, each normalised before and added to its input."""
 
     def __init__(
-        self, dim: int, attention: WindowAttention, *, shifted: bool, policy: WindowPolicy,
+        self, dim: int, attention: Attention, *, shifted: bool, policy: WindowPolicy,
         hidden: int, drop: float, drop_path: float,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -54,14 +58,19 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(dim, hidden, drop=drop)
 
     def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+        if (self.training and self.drop_path.rate) or is_watched(self.drop_path):
+            x = x + self.drop_path(self._attend(self.norm1(x), None))
+            return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = self._attend(self.norm1(x), x)
+        return self.mlp(self.norm2(x), x)
+
+    def _attend(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        if not isinstance(self.attn, WindowAttention):
+            return self.attn(x, residual)
         window, shift = fit_windows(
             tuple(x.shape[1:-1]), self.attn.window, shifted=self.shifted, policy=self.policy
         )
-        if (self.training and self.drop_path.rate) or is_watched(self.drop_path):
-            x = x + self.drop_path(self.attn(self.norm1(x), window, shift))
-            return x + self.drop_path(self.mlp(self.norm2(x)))
-        x = self.attn(self.norm1(x), window, shift, x)
-        return self.mlp(self.norm2(x), x)
+        return self.attn(x, window, shift, residual)
 
 
 class SwinStage(nn.Module):
@@ -108,8 +117,8 @@ class Swin(nn.Module):
         drop_path: Probability of dropping a branch of the last block, rising linearly from 0.
         pos: What tells the model where a token is (Table 4 of the paper): `rel`, a learned bias for
             each relative position in a window; `abs`, a learned vector added to every patch;
-            `abs+rel`; or `none`. Nothing: `rel`, with `ape` `abs+rel`. Without `rel` there are no
-            tables.
+            `abs+rel`; or `none`. Nothing: `rel`, with `ape` `abs+rel`, for a performer `none` and
+            `abs`. Without `rel` there are no tables.
         ape: The authors' name for an absolute position: whether `pos` holds one.
         app: Whether logits hold dot products of queries and keys (Table 4 of the paper). If not,
             attention is the bias alone, the same for every image.
@@ -123,12 +132,22 @@ class Swin(nn.Module):
             nothing for `classification`, or `dense` for a backbone. For pre-trained weights on
             images much smaller than theirs, `torchvision` is the better choice: it pads and keeps
             the window, where `classification` shrinks it.
-        shift: Whether every second block shifts its windows (Table 4 of the paper).
+        shift: Whether every second block shifts its windows (Table 4 of the paper); where
+            `attention` has no windows that shift, without effect.
+        attention: Who attends to whom (Table 5 of the paper): `window`; `sliding`, every token to
+            the window around itself, which has odd sides and never shifts; `sliding_naive`, the
+            same with all keys of all windows copied; `performer`, all to all, approximately and
+            without a relative bias. Absolute positions go with each.
         shift_impl: `cyclic` rolls the map; `padding` gives its borders windows of their own, which
             computes the same and costs more (Table 5 of the paper).
         full_tables: Keep whole tables for any `image_size`, so that published weights fit.
         init_std: Standard deviation of the weights at the start, the authors' 0.02; 0 for one over
             the root of the inputs, with which models much narrower than theirs learn faster.
+
+    Status: what shifts by rolling is `exact`, and so are absolute positions. The authors' code has
+    no other option: `padding` computes the same; `pos="none"`, `pos="abs"` and `app=False` follow
+    the paper's words; `sliding` and `performer` are `ours` where the paper leaves them open
+    (`layers.sliding`, `layers.performer`).
 
     Departs: `forward` of a backbone gives the last map pooled, like every model without a head;
     its maps are `features`.
@@ -160,24 +179,25 @@ class Swin(nn.Module):
         frozen_stages: int = -1,
         window_policy: str | None = None,
         shift: bool = True,
+        attention: str = "window",
         shift_impl: str = "cyclic",
         full_tables: bool = False,
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
-        patch, window = _pair(patch_size), _pair(window_size)
+        patch, window = as_pair(patch_size), as_pair(window_size)
         dims = [embed_dim * 2**i for i in range(len(depths))]
-        _check(dims, depths, num_heads, out_indices)
+        check_stages(dims, depths, num_heads, out_indices)
         dense = out_indices is not None
         default = "dense" if dense else "classification"
         policy = default if window_policy is None else window_policy
-        policy = _choose("window_policy", policy, POLICIES)
-        absolute, relative = _positions(pos, ape, app)
-        implementation = _choose("shift_impl", shift_impl, SHIFTS)
-        if shift_impl != "cyclic" and not shift:
-            raise Refused(f"swin: shift_impl={shift_impl!r} and shift=False; one of them is enough")
-        grid = None if image_size is None else _grid(_pair(image_size), patch)
-        built_for = None if full_tables or policy != "classification" else grid
+        policy = choose("window_policy", policy, POLICIES)
+        kind = choose("attention", attention, KINDS)
+        absolute, relative = positions(pos, ape, app, kind)
+        implementation = choose("shift_impl", shift_impl, SHIFTS)
+        check_kind(kind, shift, shift_impl, window_policy, attn_drop_rate)
+        grid = None if image_size is None else patch_grid(as_pair(image_size), patch)
+        built_for = None if full_tables or policy != "classification" or kind != "window" else grid
         self.use_checkpoint, self.frozen_stages = use_checkpoint, frozen_stages
         self.out_indices = tuple(out_indices) if dense else tuple(range(len(depths)))
 
@@ -195,8 +215,8 @@ class Swin(nn.Module):
             blocks = [
                 SwinBlock(
                     dim,
-                    WindowAttention(
-                        dim, _table(window, built_for, i), heads, qkv_bias=qkv_bias,
+                    _attention(
+                        kind, dim, table_window(window, built_for, i), heads, qkv_bias=qkv_bias,
                         qk_scale=qk_scale, attn_drop=attn_drop_rate, proj_drop=drop_rate,
                         relative=relative, app=app, shift_impl=implementation,
                     ),
@@ -283,66 +303,20 @@ class Swin(nn.Module):
             nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
 
 
-def _pair(size: int | Sequence[int]) -> Pair:
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or min(pair) < 1:
-        raise Refused(f"swin: a size is {size}; one whole number above 0, or rows and columns")
-    return pair[0], pair[1]
-
-
-def _grid(image: Pair, patch: Pair) -> Pair:
-    """Patches along each axis of an image; images are padded to whole patches."""
-    if image[0] < patch[0] or image[1] < patch[1]:
-        raise Refused(
-            f"swin: image_size {max(image)} is smaller than a patch of {max(patch)} pixels; "
-            f"{max(patch)} is the least"
+def _attention(
+    kind: str, dim: int, window: Axes, heads: int, *, attn_drop: float, relative: bool, app: bool,
+    shift_impl: ShiftImpl, qkv_bias: bool, qk_scale: float | None, proj_drop: float,
+) -> Attention:  # fmt: skip
+    if kind == "performer":
+        return PerformerAttention(
+            dim, heads, qkv_bias=qkv_bias, qk_scale=qk_scale, proj_drop=proj_drop
         )
-    return -(-image[0] // patch[0]), -(-image[1] // patch[1])
-
-
-def _table(window: Pair, built_for: Pair | None, stage: int) -> Pair:
-    """The window that a stage's tables are made for: one that fits the map it was built for."""
-    if built_for is None:
-        return window
-    size = tuple(-(-side // 2**stage) for side in built_for)
-    fitted, _ = fit_windows(size, window, shifted=False, policy="classification")
-    return fitted[0], fitted[1]
-
-
-def _check(
-    dims: list[int], depths: Sequence[int], num_heads: Sequence[int],
-    out_indices: Sequence[int] | None,
-) -> None:  # fmt: skip
-    if len(depths) != len(num_heads) or not depths:
-        raise Refused(
-            f"swin: depths {list(depths)} and num_heads {list(num_heads)} name "
-            f"{len(depths)} and {len(num_heads)} stages; one entry each a stage"
-        )
-    for dim, heads in zip(dims, num_heads, strict=True):
-        if dim % heads:
-            raise Refused(f"swin: {heads} heads do not divide {dim} channels; e.g. {dim // 32}")
-    wrong = [i for i in out_indices or () if not 0 <= i < len(depths)]
-    if wrong or (out_indices is not None and not out_indices):
-        raise Refused(
-            f"swin: out_indices {list(out_indices or ())} are not stages of the model; "
-            f"from 0 to {len(depths) - 1}"
-        )
-
-
-def _choose(option: str, value: str, choices: Mapping[str, T]) -> T:
-    if value not in choices:
-        hint = nearest(str(value), choices)
-        raise Refused(f"swin: {option} is {value!r}{hint}; one of {', '.join(choices)}")
-    return choices[value]
-
-
-def _positions(pos: str | None, ape: bool | None, app: bool) -> tuple[bool, bool]:
-    """Whether positions are absolute, and whether they are relative."""
-    pos = ("abs+rel" if ape else "rel") if pos is None else pos
-    absolute, relative = _choose("pos", pos, POSITIONS)
-    if ape is not None and ape != absolute:
-        raise Refused(f"swin: pos is {pos!r} and ape {ape}; pos alone is enough")
-    if not app and not relative:
-        raise Refused(f"swin: pos is {pos!r} and app False, so that nothing weighs the tokens; "
-                      "app=False needs pos=rel or abs+rel")  # fmt: skip
-    return absolute, relative
+    if kind == "window":
+        return WindowAttention(
+            dim, window, heads, qkv_bias=qkv_bias, qk_scale=qk_scale, attn_drop=attn_drop,
+            proj_drop=proj_drop, relative=relative, app=app, shift_impl=shift_impl,
+        )  # fmt: skip
+    return SlidingAttention(
+        dim, window, heads, qkv_bias=qkv_bias, qk_scale=qk_scale, attn_drop=attn_drop,
+        proj_drop=proj_drop, relative=relative, app=app, naive=kind == "sliding_naive",
+    )  # fmt: skip

@@ -249,10 +249,13 @@ def _resize(key: str, value: Tensor, target: Tensor, model: nn.Module) -> Tensor
 
 
 def _options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Channels of the image, positions, and the maps of a backbone or the outputs of a head."""
+    """Channels of the image, kind of attention and positions, and the maps of a backbone or the
+    outputs of a head."""
     options: dict[str, Any] = {}
     absolute = "absolute_pos_embed" in tensors
     relative = any(key.endswith("relative_position_bias_table") for key in tensors)
+    if any(key.endswith(".attn.features") for key in tensors):
+        options["attention"] = "performer"
     if absolute or not relative:
         options["pos"] = "abs+rel" if absolute and relative else "abs" if absolute else "none"
     embedding = tensors.get("patch_embed.proj.weight")
