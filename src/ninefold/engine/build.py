@@ -161,7 +161,8 @@ def _freeze(run: Run, model: nn.Module, notes: list[str]) -> list[nn.Module]:
     frozen = freeze(model, run.freeze, where=run.model)
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     left = sum(size for size, trains in sizes if trains)
-    what = "all but the head" if run.freeze == "backbone" else f"the first {run.freeze} stages"
+    first = f"the embedding and the first {run.freeze} stages"
+    what = "all but the head" if run.freeze == "backbone" else first.replace(" 1 stages", " stage")
     notes.append(f"{what} frozen: {left:,} of {sum(n for n, _ in sizes):,} parameters train")
     return frozen
 
