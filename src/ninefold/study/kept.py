@@ -34,9 +34,16 @@ DONE = "measured.json"
 
 def run_folder(root: Path, arm: Trained, seed: int) -> Path:
     """Where the run of an arm stands."""
-    told = {**described(arm), "data": arm.at(seed).data, "versions": versions_told()}
+    told = {**_decided(arm), "data": arm.at(seed).data, "versions": versions_told()}
     model = arm.run.model.replace("/", "-").replace(":", "-")
     return root / f"{model}-{_digest(told)}-seed{seed}"
+
+
+def _decided(arm: Trained) -> dict[str, Any]:
+    """What was decided for a run. Defaults are left out, so that a new field with a default that
+    changes nothing leaves the names of runs as they are."""
+    told = arm.run.model_dump(mode="json", exclude={"seed"}, exclude_defaults=True)
+    return {**told, "start": _decided(arm.start)} if arm.start is not None else told
 
 
 def trained(root: Path, arm: Trained, seed: int, observers: Sequence[Observer]) -> Path:

@@ -53,15 +53,14 @@ def swin_transfer(scale: Scale, data: str) -> Plan:
 RATES = (1, 3, 10)
 """What from scratch tries: multiples of the learning rate of the fine-tuning."""
 
-LAPTOP = ("patch_size=2",)
-"""Maps of 16, 8 and 4 tokens a side of 32 pixels, under windows of 4."""
-
 
 def _pretraining(scale: Scale, data: str) -> Run:
-    run = quickstart(model="swin_atto", data=data, preprocess=_pixels(32), model_options=LAPTOP)
+    run = quickstart(
+        model="swin_atto", data=data, preprocess=_pixels(32), model_options=_options(scale)
+    )
     if scale == "smoke":
         return run.changed(steps=4, batch_size=8, preprocess=_pixels(16), workers=0)
-    return run.changed(epochs=6 if scale == "laptop" else 60, steps=0)
+    return run.changed(epochs=8 if scale == "laptop" else 60, steps=0)
 
 
 def _few(scale: Scale, data: str) -> Run:
@@ -69,7 +68,7 @@ def _few(scale: Scale, data: str) -> Run:
         model="swin_atto",
         data=data,
         weights="",
-        model_options=LAPTOP,
+        model_options=_options(scale),
         preprocess=_pixels(32),
         steps=300,
     )
@@ -77,6 +76,11 @@ def _few(scale: Scale, data: str) -> Run:
     if scale == "smoke":
         return run.changed(steps=3, batch_size=4, preprocess=_pixels(16), workers=0)
     return run.changed(steps=300 if scale == "laptop" else 1000)
+
+
+def _options(scale: Scale) -> tuple[str, ...]:
+    """Maps of 8, 4 and 2 tokens a side; with a GPU of 16, 8 and 4; under windows of 4."""
+    return ("patch_size=2",) if scale == "gpu" else ()
 
 
 def _pixels(side: int) -> Preprocess:
