@@ -13,6 +13,7 @@ from ninefold.engine.config import Run
 from ninefold.recipes.everyday import quickstart
 from ninefold.report.measured import Scale
 from ninefold.study.plan import Comparison, Plan, Trained
+from ninefold.study.swin_cost import swin_linear_cost, swin_table5
 from ninefold.study.transfer import swin_transfer
 
 GENERATED = "generated pictures of {} pixels, twelve outlines on textures"
@@ -134,5 +135,9 @@ EXPERIMENTS: dict[str, Callable[[Scale, str], Plan]] = {
     ),
     "swin_appearance": partial(swin_table4, subject=SHIFTED, against=(*SHIFTED, "app=false")),
     "swin_transfer": swin_transfer,
+    "swin_linear_cost": swin_linear_cost,
+    "swin_cyclic_or_padding": partial(swin_table5, against="padding"),
+    "swin_cyclic_or_sliding": partial(swin_table5, against="sliding"),
+    "swin_cyclic_or_performer": partial(swin_table5, against="performer"),
 }
 """By the name under which a claim's `experiment` asks for it."""

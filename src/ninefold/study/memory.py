@@ -5,6 +5,8 @@ process a figure. What torch loads at its first product and its first optimizer 
 before the count begins. A training step's peak holds gradients and the optimizer's moments.
 """
 
+import contextlib
+import ctypes
 import json
 import os
 import re
@@ -64,10 +66,10 @@ def measure(
             work()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    before = _forget_peak()
+    before = forget_peak()
     for _ in range(2):
         work()
-    return _peak() - before
+    return peak() - before
 
 
 def _load_libraries(device: torch.device, mode: Mode, precision: Precision) -> None:
@@ -75,16 +77,20 @@ def _load_libraries(device: torch.device, mode: Mode, precision: Precision) -> N
     work_of(small, random_images(2, 3, 4, device), mode=mode, precision=precision)()
 
 
-def _forget_peak() -> int:
-    """Resident memory now; the peak is counted from here, where the system allows that."""
+def forget_peak() -> int:
+    """Resident memory now, without what was freed; the peak is counted from here, where the system
+    allows that."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # the GNU library has it
+        ctypes.CDLL(None).malloc_trim(0)
     try:
         Path("/proc/self/clear_refs").write_text("5")
         return _status("VmRSS")
     except OSError:
-        return _peak()
+        return peak()
 
 
-def _peak() -> int:
+def peak() -> int:
+    """The most resident memory since `forget_peak`, or of the whole process, in bytes."""
     if STATUS.exists():
         return _status("VmHWM")
     import resource  # no such module on Windows
