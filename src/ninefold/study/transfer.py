@@ -18,7 +18,8 @@ def swin_transfer(scale: Scale, data: str) -> Plan:
     """A small Swin, trained on five classes of CIFAR-10 and fine-tuned on few photos of the others.
 
     All runs on the unseen classes have the same steps, batches, augmentation and, for each seed,
-    the same photos. The fine-tuning has one learning rate for all sizes. What it is compared with
+    the same photos. The fine-tuning has one learning rate for all sizes, a third of what
+    `quickstart` starts with, which was not searched for. What it is compared with
     has the best of three for each size and seed, that of the fine-tuning among them, by the
     validation part (which holds as many photos a class as the training part, where there are).
     """
