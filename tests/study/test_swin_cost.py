@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def test_operations_of_windows_are_linear_in_the_pixels_and_those_of_global_atte
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rivals_of_table_5_have_the_parameters_of_swin_but_for_tables(kind: str) -> None:
-    def shapes(**options: object) -> dict[str, torch.Size]:
+    def shapes(**options: Any) -> dict[str, torch.Size]:
         with torch.device("meta"):
             model = create_model("swin_tiny", image_size=224, **options)
         named = model.named_parameters()
