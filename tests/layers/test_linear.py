@@ -222,6 +222,15 @@ def test_a_perceptron_in_pieces_is_the_whole(rows: int, monkeypatch: pytest.Monk
     assert seen == [(3, 7, 32)], "who watches sees everything at once"
 
 
+def test_a_perceptron_takes_any_leading_axes() -> None:
+    mlp = Mlp(8, 32)
+    for shape in [(8,), (0, 8), (2, 0, 8), (3, 8)]:
+        x = torch.randn(shape)
+        expected = mlp(x)
+        with torch.no_grad():
+            torch.testing.assert_close(mlp(x), expected)
+
+
 @pytest.mark.parametrize("state", ["inference", "gradients", "training", "watched"])
 def test_a_batch_is_cut_only_where_nobody_can_tell(
     state: str, monkeypatch: pytest.MonkeyPatch

@@ -48,8 +48,9 @@ class Mlp(nn.Module):
     def _in_pieces(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """A few rows at a time, so that the hidden values never exist as a whole."""
         rows = max(1, PIECE // (self.fc1.out_features * x.element_size()))
-        inputs = x.flatten(0, -2).split(rows)
-        added = [None] * len(inputs) if residual is None else residual.flatten(0, -2).split(rows)
+        flat = (-1, x.shape[-1])
+        inputs = x.reshape(flat).split(rows)
+        added = [None] * len(inputs) if residual is None else residual.reshape(flat).split(rows)
         out = [
             linear(linear(piece, self.fc1, gelu=self.gelu), self.fc2, residual=rest)
             for piece, rest in zip(inputs, added, strict=True)
