@@ -111,6 +111,18 @@ def test_every_layout_is_written_as_it_is_read(layout: str, kind: str) -> None:
     assert all(value.equal(found[1][key]) for key, value in state.items())
 
 
+@pytest.mark.parametrize("layout", ["torchvision", "timm", "transformers", "mmdetection"])
+def test_ablated_models_are_written_as_the_authors_do_alone(layout: str) -> None:
+    for options, told in (
+        ({"pos": "none"}, "bias_table: there is none"),
+        ({"attention": "performer"}, "attn.features: .*has no place for it"),
+    ):
+        state = ours(SMALL, 56, **options).state_dict()
+        with pytest.raises(Refused, match=told):
+            SWIN.write(state, layout)
+        assert SWIN.write(state, "official").keys() == state.keys()
+
+
 def test_a_folder_for_transformers_is_opened_by_it(tmp_path: Path) -> None:
     """In either spelling, as both of its generations read it."""
     from transformers import SwinForImageClassification

@@ -161,6 +161,7 @@ def _from_transformers(tensors: Tensors) -> Tensors:
 
 def _to_transformers(names: Callable[[Tensors], Tensors], tensors: Tensors) -> Tensors:
     """A model with a head or with maps stands behind `swin.`, one of features alone does not."""
+    _refuse("transformers", tensors)
     apart: Tensors = {}
     for key, value in tensors.items():
         stem, qkv, kind = key.partition(".qkv.")
@@ -209,6 +210,7 @@ _TO_MM = substitute(
 
 
 def _to_mm(tensors: Tensors) -> Tensors:
+    _refuse("mmdetection", tensors)
     renamed = _TO_MM(tensors)
     for key, value in renamed.items():
         if ".downsample." in key:
@@ -217,10 +219,14 @@ def _to_mm(tensors: Tensors) -> Tensors:
     return renamed
 
 
-def _refuse(origin: str, tensors: Tensors, pattern: str) -> None:
-    strange = [key for key in tensors if re.search(pattern, key)]
+def _refuse(origin: str, tensors: Tensors, pattern: str = r"$^") -> None:
+    """What only we and the authors' code can hold, or do without."""
+    strange = [key for key in tensors if re.search(rf"\.attn\.features$|{pattern}", key)]
     if strange:
         raise Refused(f"{strange[0]}: {origin}'s Swin has no place for it; --to official has")
+    if not any(key.endswith("relative_position_bias_table") for key in tensors):
+        raise Refused(f"relative_position_bias_table: there is none, and {origin}'s Swin cannot be "
+                      "without; --to official can")  # fmt: skip
 
 
 def _resize(key: str, value: Tensor, target: Tensor, model: nn.Module) -> Tensor | None:
