@@ -247,6 +247,18 @@ def test_erased_pixels_are_normal_noise_and_all_others_stay() -> None:
     assert 0.37 < float(untouched) < 0.63
 
 
+def test_all_frames_of_a_clip_are_cut_and_erased_at_one_place() -> None:
+    frames = batch().x[:, :, None].expand(-1, -1, 4, -1, -1)
+    for augment in (Augment(cutmix=1.0), Augment(erase=1.0, erase_mode="constant")):
+        torch.manual_seed(5)
+        clips = BatchAugment(augment, CLASSES)(Batch(frames.clone(), batch().y))
+        torch.manual_seed(5)
+        images = BatchAugment(augment, CLASSES)(batch())
+        assert torch.equal(clips.x, images.x[:, :, None].expand_as(frames))
+        assert torch.equal(clips.y, images.y)
+        assert not torch.equal(clips.x, frames)
+
+
 def test_the_same_seed_gives_the_same_batch() -> None:
     augment = BatchAugment(Augment(mixup=0.8, cutmix=1.0, erase=0.5), CLASSES)
     torch.manual_seed(3)

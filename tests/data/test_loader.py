@@ -121,7 +121,13 @@ def test_modalities_heads_maps_and_boxes_are_collated() -> None:
     box = Boxes(torch.zeros(1, 4), torch.zeros(1, dtype=torch.long))
     two = Records(["a", "b"], [0, 0], lambda i: Sample(torch.zeros(1)))
     heads = [
-        Sample({"rgb": torch.ones(2), "sound": torch.ones(3)}, {"verb": i, "noun": 7}, box, (4, 5))
+        Sample(
+            {"rgb": torch.ones(2), "sound": torch.ones(3)},
+            {"verb": i, "noun": 7},
+            boxes=box,
+            original=(4, 5),
+            extra={"present": torch.tensor([i, 1])},
+        )
         for i in range(2)
     ]
     batch = collate(heads, [0, 1], two)
@@ -129,6 +135,7 @@ def test_modalities_heads_maps_and_boxes_are_collated() -> None:
     assert batch.y["verb"].tolist() == [0, 1]
     assert batch.boxes == [box, box]
     assert batch.original.tolist() == [[4, 5], [4, 5]]
+    assert batch.extra["present"].tolist() == [[0, 1], [1, 1]]
     maps = [Sample(torch.ones(2), torch.full((4, 4), i)) for i in range(2)]
     assert collate(maps, [0, 1], two).y.shape == (2, 4, 4)
     assert collate([Sample(torch.ones(2))], [0], two).y is None

@@ -62,6 +62,9 @@ def test_a_loss_of_finite_outputs_and_a_batch_without_fault_are_told_apart() -> 
         def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
             return {"loss": model(batch.x).sum() / 0}
 
+        def outputs(self, model: nn.Module, batch: Batch) -> Any:
+            raise NotImplementedError
+
         def metrics(self) -> Any:
             raise NotImplementedError
 

@@ -25,6 +25,9 @@ class Regression:
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {"loss": (model(batch.x) - batch.y).pow(2).mean()}
 
+    def outputs(self, model: nn.Module, batch: Batch) -> Any:
+        raise NotImplementedError
+
     def metrics(self) -> Any:
         raise NotImplementedError
 

@@ -8,20 +8,24 @@ from typing import Any
 
 import pytest
 import torch
-from engine_parts import Until, Watcher, small
+from engine_parts import Net, Until, Watcher, small
 
 from ninefold.augment.config import Augment
+from ninefold.core.batch import Batch
 from ninefold.core.errors import Failed, Refused, Stopped
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import Result, read_lines
 from ninefold.core.weights import read_weights
 from ninefold.engine import checkpoint
+from ninefold.engine.build import check_fit
 from ninefold.engine.config import Run
 from ninefold.engine.folder import Lock
 from ninefold.engine.opened import open_run
 from ninefold.engine.seeds import train_seeds
 from ninefold.engine.train import train
 from ninefold.optim.config import AdamW
+from ninefold.tasks.classification import Classification
+from ninefold.tasks.config import Loss
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +161,13 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(tmp_path: Path) ->
         with pytest.raises(Refused, match=message):
             train(small(**changes), out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+
+def test_modalities_that_a_model_of_images_cannot_take_are_refused() -> None:
+    both = Batch({"rgb": torch.zeros(1, 3, 8, 8), "sound": torch.zeros(1, 1, 4, 8)})
+    said = r"net: rgb \(inputs of 3 .* and sound \(.* do not go through it: TypeError"
+    with pytest.raises(Refused, match=said):
+        check_fit(Net(), Classification(("a", "b"), Loss()), both, "net")
 
 
 def test_other_data_under_the_same_name_are_told_on_resume(

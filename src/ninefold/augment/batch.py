@@ -3,7 +3,7 @@
 Source: Random erasing, Zhong et al. 2020, arXiv 1708.04896; Mixup, Zhang et al. 2018, arXiv
     1710.09412; CutMix, Yun et al. 2019, arXiv 1905.04899; chances and rules of timm's
     `RandomErasing` and of its `Mixup` in batch mode, with which Swin was trained.
-Shapes: b images, c channels, h rows, w columns, k classes.
+Shapes: b images or clips, c channels, t frames of a clip, h rows, w columns, k classes.
 """
 
 import math
@@ -72,15 +72,16 @@ class BatchAugment:
         alpha = augment.cutmix if cut else augment.mixup
         weight = float(Beta(torch.tensor(alpha), torch.tensor(alpha)).sample())
         if cut:
-            box = cutmix_box(images.shape[2], images.shape[3], weight, down, right)
+            box = cutmix_box(images.shape[-2], images.shape[-1], weight, down, right)
             weight = cutmix(images, box)
         else:
             mixup(images, weight)
         assert isinstance(batch.y, Tensor)
+        assert batch.y.ndim < 3, "maps of ids cannot be mixed"
         return replace(batch, y=mixed_target(batch.y, weight, self._num_classes))
 
 
-def mixup(images: Float[Tensor, "b c h w"], weight: float) -> None:
+def mixup(images: Float[Tensor, "b c *t h w"], weight: float) -> None:
     """Mix into each image, in place, the one at its place in the reversed batch.
 
     Args:
@@ -108,16 +109,16 @@ def cutmix_box(height: int, width: int, weight: float, down: float, right: float
     )
 
 
-def cutmix(images: Float[Tensor, "b c h w"], box: Box) -> float:
+def cutmix(images: Float[Tensor, "b c *t h w"], box: Box) -> float:
     """Put into each image, in place, a rectangle of the one at its place in the reversed batch.
 
     Returns:
         The share of pixels that stayed: what the target is weighted with.
     """
     top, bottom, left, right = box
-    part = images[:, :, top:bottom, left:right]
+    part = images[..., top:bottom, left:right]
     part.copy_(part.flip(0))
-    height, width = images.shape[2:]
+    height, width = images.shape[-2:]
     return 1.0 - (bottom - top) * (right - left) / (height * width)
 
 
@@ -131,14 +132,14 @@ def mixed_target(
     return hot * weight + hot.flip(0) * (1.0 - weight)
 
 
-def erase(images: Float[Tensor, "b c h w"], augment: Augment) -> None:
+def erase(images: Float[Tensor, "b c *t h w"], augment: Augment) -> None:
     """Overwrite rectangles of some images, in place: with normal noise a pixel, or with zeros."""
     chances = torch.rand(len(images), dtype=torch.float64).tolist()
     for image, chance in zip(images, chances, strict=True):
         if chance >= augment.erase:
             continue
-        for box in erased_boxes(image.shape[1], image.shape[2], augment.erase_count):
-            part = image[:, box[0] : box[1], box[2] : box[3]]
+        for box in erased_boxes(image.shape[-2], image.shape[-1], augment.erase_count):
+            part = image[..., box[0] : box[1], box[2] : box[3]]
             if augment.erase_mode == "pixel":
                 part.copy_(torch.randn_like(part, memory_format=torch.contiguous_format))
             else:

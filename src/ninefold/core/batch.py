@@ -37,18 +37,21 @@ class Sample:
     """One decoded example, as a data set gives it and as sample transforms pass it on.
 
     Args:
-        x: An image `(c, h, w)`, uint8; a clip `(c, t, h, w)`; or one tensor a modality by name.
-            Clips may arrive as a reader, from which the transform draws its frames.
+        x: An image `(c, h, w)`, uint8; a clip `(c, t, h, w)`, in evaluation perhaps several views
+            of one, `(c, v, t, h, w)`; or one tensor a modality by name. Clips may arrive as a
+            reader, from which the transform draws its frames.
         y: A class id; several ids (multi-label); one id a head by name; a map of ids `(h, w)`.
         boxes: Objects, where the data have them.
         original: Height and width of the upright image before any transform, where predictions
             are told in its pixels (detection, segmentation).
+        extra: What a transform tells the loss, by name; the same names in every sample.
     """
 
     x: Any
     y: int | tuple[int, ...] | dict[str, int] | Tensor | None = None
     boxes: Boxes | None = None
     original: tuple[int, int] | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 @dataclass

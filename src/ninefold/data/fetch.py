@@ -115,6 +115,7 @@ def collate(samples: Sequence[Sample], index: Sequence[int], records: Records) -
         index=torch.tensor(index),
         boxes=boxes or None,
         original=torch.tensor(originals) if originals else None,
+        extra=_stacked([sample.extra for sample in samples], names),
     )
 
 

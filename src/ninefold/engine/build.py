@@ -111,7 +111,7 @@ def build(run: Run, world: int) -> Parts:
     frozen = _freeze(run, model, notes) if run.freeze else []
     if run.grad_checkpoint:
         save_memory(model, where=run.model)
-    check_fit(model, example(data, run.preprocess), run.model)
+    check_fit(model, task, example(data, run.preprocess), run.model)
     epoch = len(data.splits["train"]) / run.batch_size
     stop = run.steps or max(1, round(run.epochs * epoch))
     return Parts(run, data, model, task, stop, epoch, options, notes, frozen, scales)
@@ -176,7 +176,13 @@ def example(data: DataSet, preprocess: Preprocess) -> Batch:
     return Prepare(preprocess, torch.device("cpu"))(next(batches))
 
 
-def check_fit(model: nn.Module, batch: Batch, name: str) -> None:
+_UNFIT = (
+    RuntimeError, ValueError, AssertionError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
+"""What models raise for an input of another form: the last ones for a mapping of modalities."""
+
+
+def check_fit(model: nn.Module, task: Task, batch: Batch, name: str) -> None:
     """See that an example of the data goes through the model.
 
     Raises:
@@ -185,9 +191,10 @@ def check_fit(model: nn.Module, batch: Batch, name: str) -> None:
     model.eval()
     try:
         with torch.no_grad():
-            model(batch.x)
-    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+            task.outputs(model, batch)
+    except _UNFIT as error:
+        said = " ".join(str(error).split())[:200]
+        reason = f"{type(error).__name__}: {said}" if said else type(error).__name__
         raise Refused(f"{name}: {_form(batch.x)} do not go through it: {reason}") from None
     finally:
         model.train()

@@ -47,7 +47,7 @@ def evaluate(
         with torch.no_grad(), memory_told(device, step=lambda: f"{split} split", advice=advice):
             for loaded in batches:
                 batch = prepare(loaded)
-                metrics.update(model(batch.x), batch)
+                metrics.update(task.outputs(model, batch), batch)
                 count += len(batch) if loaded.index is None else int((loaded.index >= 0).sum())
     finally:
         for module in training:  # frozen ones stay as they were

@@ -115,7 +115,7 @@ class Opened:
             for loaded in batches:
                 batch = prepare(loaded)
                 assert loaded.index is not None
-                said = self.task.predict(self.model(batch.x), batch, top=top)
+                said = self.task.predict(self.task.outputs(self.model, batch), batch, top=top)
                 for index, record in zip(loaded.index.tolist(), said, strict=True):
                     if index >= 0:
                         found.append(Prediction(file=str(records.files[index]), **record))

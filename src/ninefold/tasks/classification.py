@@ -56,7 +56,6 @@ class Classification:
         Computed in float32. Smoothing spreads its share evenly over all classes (with several
         labels: over yes and no of each), of mixed targets as of class ids.
         """
-        assert isinstance(batch.x, Tensor)
         assert isinstance(batch.y, Tensor)
         logits, target = self._logits(model(batch.x)), batch.y
         logs: dict[str, Tensor] = {}
@@ -74,6 +73,10 @@ class Classification:
             target = target if target.ndim == 1 else target.float()
             loss = F.cross_entropy(logits, target, label_smoothing=self._smoothing)
         return {"loss": loss, **logs}
+
+    def outputs(self, model: nn.Module, batch: Batch) -> Any:
+        """Logits."""
+        return model(batch.x)
 
     def metrics(self) -> LabelCounts | LabelSetCounts:
         """A fresh count."""

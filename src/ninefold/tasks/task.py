@@ -38,7 +38,13 @@ class Task(Protocol):
     """The metric by which the best checkpoint is chosen; larger is better."""
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """`loss`, which is minimised, and whatever else is worth logging (detached scalars)."""
+        """`loss`, which is minimised, and whatever else is worth logging: detached scalars, under
+        the same names at every step and on every rank, a batch without objects included."""
+        ...
+
+    def outputs(self, model: nn.Module, batch: Batch) -> Any:
+        """What `metrics` and `predict` read, of a batch in evaluation: the one place that knows
+        what a model is given beside `x` (sizes before padding) and in how many passes."""
         ...
 
     def metrics(self) -> Metrics:
