@@ -1,5 +1,6 @@
 """The verbs at work, in this process, on generated pictures; and every kind of bad input."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from ninefold.app.cli import main
 from ninefold.core.results import read_lines
+from ninefold.core.weights import read_weights
 from ninefold.data.synthetic import open_synthetic, write_folder
 
 Captured = pytest.CaptureFixture[str]
@@ -178,6 +180,45 @@ def test_convert_writes_what_eval_and_predict_open(run: Path, capsys: Captured) 
     assert main(["convert", str(source), "plain.safetensors"]) == 0
     assert "plain.safetensors" in capsys.readouterr().out
     assert "plain.safetensors" in refused(capsys, "convert", str(source), "plain.pth")
+
+
+def test_convert_without_a_name_to_write_says_what_a_file_is(run: Path, capsys: Captured) -> None:
+    before = sorted(Path().iterdir())
+    assert main(["convert", str(run)]) == 0
+    told = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    data = (run / "model.safetensors").read_bytes()
+    assert told["sha256"] == hashlib.sha256(data).hexdigest()
+    assert told["model"] == "swin_atto"
+    assert sorted(Path().iterdir()) == before
+    assert "name a file to write" in refused(capsys, "convert", str(run), "--to", "timm")
+
+
+def test_a_run_is_written_for_another_library_and_comes_back(run: Path, capsys: Captured) -> None:
+    assert main(["convert", str(run), "out.pth", "--to", "timm"]) == 0
+    assert main(["convert", "out.pth"]) == 0
+    assert "timm, of swin" in capsys.readouterr().out
+    assert "head.fc.weight" in read_weights("out.pth").tensors
+
+
+def test_eval_of_a_file_tells_the_file_and_a_line(
+    run: Path, photos: Path, capsys: Captured
+) -> None:
+    file = run / "model.safetensors"
+    capsys.readouterr()
+    assert main(["eval", "swin_atto", "--weights", str(file), "--data", str(photos)]) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert line["bytes"] == file.stat().st_size
+    assert (line["model"], line["weights"]) == ("swin_atto", str(file))
+    assert line["missing"] == 0
+    assert 0 <= line["top1"] <= 1
+
+
+def test_a_model_named_in_full_is_told_in_full(capsys: Captured) -> None:
+    assert main(["models", "swin_tiny"]) == 0
+    out = capsys.readouterr().out
+    for part in ("28,288,354", "hf://timm/", "MIT", "81.2 %", "no; its layout is tested"):
+        assert part in out
 
 
 def test_check_finds_nothing_in_good_data_and_names_what_is_wrong(

@@ -13,6 +13,7 @@ from ninefold.core.errors import Failed, Refused, Stopped
 from ninefold.core.weights import read_weights, write_weights
 from ninefold.engine.opened import Opened, open_model, open_run
 from ninefold.engine.train import train
+from ninefold.models.create import create_model
 
 
 def write_images(folder: Path, images: Tones, *, names: tuple[str, ...] = CLASSES) -> Path:
@@ -158,3 +159,25 @@ def test_memory_that_runs_out_in_evaluation_is_told(opened: Opened) -> None:
     opened.model.register_forward_pre_hook(hungry)
     with pytest.raises(Failed, match=r"test split: out of memory .* smaller batch size"):
         opened.evaluate("engine_parts:tones")
+
+
+def test_folders_called_by_synsets_are_matched_with_the_names_of_imagenet(tmp_path: Path) -> None:
+    """A model that knows one class by its bias alone is right on that class's folder."""
+    model = create_model("swin_atto", num_classes=1000)
+    torch.nn.init.zeros_(model.get_parameter("head.weight"))
+    bias = torch.zeros(1000)
+    bias[207] = 5.0
+    model.get_parameter("head.bias").data = bias
+    write_weights(tmp_path / "w.safetensors", model.state_dict())
+    for synset in ("n02099601", "n01440764"):  # golden retriever, tench
+        (tmp_path / "val" / synset).mkdir(parents=True)
+        pixels = np.zeros((8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "val" / synset / f"{synset}_1.png")
+    opened = open_model("swin_atto", tmp_path / "w.safetensors", num_classes=1000, device="cpu")
+    result = opened.evaluate(tmp_path / "val")
+    assert result.metrics["top1"] == 0.5
+    assert opened.predict(tmp_path / "val" / "n02099601")[0].label == "golden retriever"
+    assert len(result.conditions["sha256"]) == 64
+    assert result.conditions["layout"] == "official"
+    assert (result.conditions["resized"], result.conditions["skipped"]) == (0, 0)
+    assert result.conditions["loaded"] == len(model.state_dict())

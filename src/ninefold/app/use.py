@@ -12,6 +12,7 @@ import torch
 from ninefold.app import printing
 from ninefold.app.pictures import save_picture
 from ninefold.core.errors import Refused
+from ninefold.core.labels import labels_for
 from ninefold.core.results import append_line
 from ninefold.data.open import open_images
 from ninefold.engine.folder import RESULTS
@@ -20,16 +21,30 @@ from ninefold.models.presets import PRESETS
 
 
 def evaluate(given: Namespace) -> int:
-    """Print a split's metrics; a run keeps them among its results."""
+    """Print a split's metrics; a run keeps them among its results.
+
+    Of a file of weights, also print what it is, the authors' own figure where there is one, and all
+    as a JSON line, as there is no run to keep it.
+    """
     opened = open_given(given)
     data = given.data or opened.data
     if not data:
         raise Refused(f"{given.run}: no data given; --data PATH names what to measure it on")
     result = opened.evaluate(data, split=given.split, batch_size=given.batch_size)
     rows = [(name, printing.metric(name, value)) for name, value in result.metrics.items()]
+    line = result.line()
+    published = PRESETS[given.run].accuracy if given.run in PRESETS else 0.0
+    if published and opened.weights and opened.classes == labels_for(1000):
+        line["published_top1"] = published
+        off = 100 * (result.top1 - published)
+        rows.append(("published top1", f"{100 * published:.1f} % on the 50,000 of ImageNet-1k's "
+                     f"validation; here {off:+.2f} points, on {line['images']:,}"))  # fmt: skip
+    rows += [(key, str(value)) for key, value in opened.weights.items()]
     print(printing.table((given.split, data), rows))
     if Path(given.run).is_dir():
-        append_line(Path(given.run) / RESULTS, result.line())
+        append_line(Path(given.run) / RESULTS, line)
+    else:
+        print(json.dumps(line, ensure_ascii=False))
     return 0
 
 

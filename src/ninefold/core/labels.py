@@ -1,14 +1,18 @@
 """Names of the classes of public data sets, in the order of published heads.
 
 Text files, one name a line, beside this module. Facts taken from: the ImageNet-1k class index (1000
-distinct names, as torchvision spells them); WordNet's lemmas for the ImageNet-21k synsets in
+distinct names, as torchvision spells them) and the synsets of these classes, which folders of its
+images are called by; WordNet's lemmas for the ImageNet-21k synsets in
 sorted order; COCO's 80 classes by category id; the ADE20K scene parsing benchmark; Kinetics-400 in
 alphabetical order; AudioSet's class index.
 
-ImageNet-21k has 21,843 synsets, two of which hold no images; heads of 21,841 rows (Swin, written
-22k) leave these two out, as ImageNet's own release of autumn 2011 does.
+ImageNet-21k has 21,843 synsets, two of which hold no images. Swin's authors (22k, 21,841 rows) put
+the last two classes into the rows of these two, so that all others stand where they stand in 21k
+(microsoft/Swin-Transformer, `data/imagenet22k_dataset.py`); their list of rows for ImageNet-1k
+agrees for 999 classes; the last, the teddy, is none of the 22k. Others leave the two rows out.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -40,7 +44,10 @@ def labels(name: str) -> tuple[str, ...]:
             f"known are {', '.join(_SIZES)}"
         )
     if name == "imagenet-22k":
-        return tuple(n for i, n in enumerate(labels("imagenet-21k")) if i not in _NO_IMAGES)
+        names = list(labels("imagenet-21k"))
+        for row in reversed(_NO_IMAGES):
+            names[row] = names.pop()
+        return tuple(names)
     return tuple((_FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines())
 
 
@@ -50,6 +57,20 @@ def labels_for(num_classes: int) -> tuple[str, ...] | None:
         if size == num_classes:
             return labels(name)
     return None
+
+
+@cache
+def _synsets() -> dict[str, str]:
+    ids = (_FOLDER / "imagenet-1k-synsets.txt").read_text(encoding="utf-8").split()
+    return dict(zip(ids, labels("imagenet-1k"), strict=True))
+
+
+def spoken(classes: Sequence[str]) -> tuple[str, ...]:
+    """Class names with ImageNet-1k's own in place of its synsets, where all of them are such."""
+    known = _synsets()
+    if all(name in known for name in classes):
+        return tuple(known[name] for name in classes)
+    return tuple(classes)
 
 
 def row_map(source: str | Path) -> list[int]:

@@ -14,6 +14,7 @@ import shutil
 import warnings
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +162,7 @@ def _reason(error: BaseException) -> str:
     """The first sentence of another library's message, on one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnpicklingError):  # torch's message advises to run the code
-        found = re.search(r"GLOBAL:? (\S+)", text, re.IGNORECASE)
+        found = re.search(r"GLOBAL:? (\w+(?:\.\w+)+)", text, re.IGNORECASE)
         return f"it asks for {found[1]}" if found else "not a pickle of tensors"
     return text if len(text) <= 160 else text[:157] + "..."
 
@@ -198,19 +199,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-class _Settings(dict[str, Any]):
-    """What stands in for the settings that the code of Swin, MoBY and SimMIM saves: a plain dict.
-
-    Its pickles ask for yacs' class by name; they get this one, which does nothing.
-    """
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Settings of the settings are left."""
-
-
 def _read_pickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    # DeiT, DETR and YOLOS keep their command line beside the weights: plain attributes.
-    known: list[Any] = [argparse.Namespace, (_Settings, "yacs.config.CfgNode")]
+    # DeiT, DETR and YOLOS keep their command line beside the weights: plain attributes. The code of
+    # Swin, MoBY and SimMIM keeps its settings, by yacs' name: what is made of them here is a dict.
+    known: list[Any] = [argparse.Namespace, (OrderedDict, "yacs.config.CfgNode")]
     with torch.serialization.safe_globals(known), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a newer pickle protocol: what cannot be read is refused
         content: Any = torch.load(path, map_location="cpu", weights_only=True)

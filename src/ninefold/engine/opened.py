@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from torch import nn
 
 from ninefold.core.batch import Sample
 from ninefold.core.errors import Refused, nearest
-from ninefold.core.labels import labels_for
+from ninefold.core.labels import spoken
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import Result
 from ninefold.core.weights import local_file, read_weights
@@ -31,7 +32,7 @@ from ninefold.engine.failure import memory_told
 from ninefold.engine.folder import MODEL, RUN
 from ninefold.engine.prepare import Prepare
 from ninefold.models.create import create_model, preset_of
-from ninefold.models.load import load_weights
+from ninefold.models.load import LoadReport, classes_in, load_weights
 from ninefold.tasks.config import Loss
 from ninefold.tasks.create import make_task
 from ninefold.tasks.task import Task
@@ -73,6 +74,8 @@ class Opened:
         step: Optimizer steps behind it; 0 for weights from elsewhere.
         data: What it was trained on, where that is known.
         source: Folder of the run, or the weights.
+        weights: Of weights from a file: its name, bytes, sha256 and layout, and how many of its
+            tensors were loaded, resized, skipped or missing.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Opened:
     step: int = 0
     data: str = ""
     source: str = ""
+    weights: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def device(self) -> torch.device:
@@ -140,7 +144,8 @@ class Opened:
         )
         return evaluate(
             self.model, self.task, batches, preprocess=self.preprocess, device=self.device,
-            split=split, step=self.step, conditions={"data": opened.address, "model": self.name},
+            split=split, step=self.step,
+            conditions={"data": opened.address, "model": self.name, **self.weights},
         )  # fmt: skip
 
     def embed(
@@ -242,16 +247,16 @@ def open_model(
         raise Refused(f"{name}: no published weights are known; give a file")
     file = read_weights(source)
     told = file.metadata
-    classes = tuple(json.loads(told["classes"])) if "classes" in told else ()
+    named = len(json.loads(told.get("classes", "[]")))
     if told.get("preset") == name:
         options = {**json.loads(told["model_options"]), **options}
-    if classes:
-        options.setdefault("num_classes", len(classes))
+    if named:
+        options.setdefault("num_classes", named)
     model = create_model(name, **options)
     head = getattr(model, "head", None)
     rows = int(getattr(head, "out_features", options.get("num_classes", preset.num_classes)))
-    classes = classes or labels_for(rows) or tuple(str(i) for i in range(rows))
-    load_weights(model, source)
+    classes = classes_in(file, rows, model) or tuple(str(i) for i in range(rows))
+    report = load_weights(model, source)
     preprocess = preset.preprocess
     if "preprocess" in told:
         preprocess = Preprocess.parse(json.loads(told["preprocess"]), where=str(source))
@@ -265,7 +270,18 @@ def open_model(
         told=told,
         source=str(source),
         device=device,
+        weights=_about(source, report),
     )
+
+
+def _about(source: str | Path, report: LoadReport) -> dict[str, Any]:
+    """What is known of a file of weights and of how it went into the model."""
+    path = local_file(source)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    counts = {k: len(getattr(report, k)) for k in ("loaded", "resized", "skipped", "missing")}
+    told = {"weights": str(source), "bytes": path.stat().st_size, "sha256": digest}
+    return told | {"layout": report.layout or "its own"} | counts
 
 
 def _ready(
@@ -277,6 +293,7 @@ def _ready(
     told: dict[str, str],
     source: str,
     device: torch.device | str | None,
+    weights: dict[str, Any] | None = None,
 ) -> Opened:
     where = best_device() if device is None else torch.device(device)
     setattr(model, "classes", classes)  # noqa: B010 - a module's attributes are tensors to pyright
@@ -289,6 +306,7 @@ def _ready(
         step=int(told.get("step", "0")),
         data=told.get("data", ""),
         source=source,
+        weights=weights or {},
     )
 
 
@@ -327,15 +345,16 @@ def _choose(data: DataSet, split: str) -> Records:
 
 def _by_name(records: Records, data: DataSet, classes: tuple[str, ...]) -> Records:
     """The records with the ids that the model has for the classes of these names."""
-    if data.classes == classes:
+    names, known = spoken(data.classes), spoken(classes)
+    if names == known:
         return records
-    unknown = [name for name in data.classes if name not in classes]
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise Refused(
             f"{data.address}: has other classes than the model: {_some(data.classes)}, where the "
             f"model has {_some(classes)}; {_some(unknown)} are unknown to it"
         )
-    ids = [classes.index(name) for name in data.classes]
+    ids = [known.index(name) for name in names]
 
     def moved(label: Any) -> Any:
         if isinstance(label, int):

@@ -26,7 +26,8 @@ class Converted:
     Args:
         family: Whose keys it has.
         layout: From which library.
-        preset: The one preset whose shapes it has; nothing where none or several have.
+        preset: What the file says, or the one preset whose shapes it has; nothing where none or
+            several have.
         options: What must be told `create_model` beside the preset's name.
         classes: Number of classes whose names are known, from the file or by its rows.
         tensors: Its keys, as written.
@@ -68,11 +69,14 @@ def convert(source: str | Path, out: str | Path | None = None, *, to: str = OURS
         _check_suffix(Path(out), to)
     file, path = read_weights(source), local_file(source)
     keys, (layout, tensors, skipped) = _recognised(file.tensors, str(source))
-    options = keys.options(tensors)
-    preset = _preset(keys.family, tensors, options)
+    options, preset = keys.options(tensors), file.metadata.get("preset", "")
+    if preset:  # a file of ours
+        options = json.loads(file.metadata["model_options"])
+    else:
+        preset = _preset(keys.family, tensors, options)
     classes = classes_in(file, options.get("num_classes", 0))
     metadata = {**file.metadata, "family": keys.family, "layout": layout}
-    if preset:
+    if preset and "preset" not in metadata:
         metadata["preset"] = preset
         metadata["preprocess"] = json.dumps(preset_of(preset).preprocess.model_dump(mode="json"))
         metadata["model_options"] = json.dumps(options)

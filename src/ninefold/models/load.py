@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ninefold.core.errors import Refused
-from ninefold.core.labels import labels_for, row_map
+from ninefold.core.labels import labels_for, row_map, spoken
 from ninefold.core.weights import WeightsFile, read_weights
 from ninefold.models.efficientnet import EfficientNet
 from ninefold.models.efficientnet_keys import EFFICIENTNET
@@ -42,6 +42,9 @@ KEYS: dict[type[nn.Module], Keys] = {
     Focal: FOCAL,
 }
 """How files are read for each family of models; a user's own model takes its own keys alone."""
+
+SWIN_22K = 21841
+"""Rows of the heads that Swin's authors trained on ImageNet-22K."""
 
 HeadMap = str | Path | Tensor | Sequence[int]
 Head = Literal["", "loaded", "reordered", "mapped", "reset"]
@@ -201,8 +204,8 @@ def _fit_head(
         chosen = _rows(head_map, rows, width)
         tensors.update({k: tensors[k][chosen] for k in keys})
         return "mapped", name, ()
-    theirs = classes_in(file, rows)
-    ours = tuple(getattr(model, "classes", ()) or ())
+    theirs = spoken(classes_in(file, rows, model))
+    ours = spoken(getattr(model, "classes", ()) or ())
     if theirs and len(ours) == width:
         if theirs == ours:
             return "loaded", name, ()
@@ -256,10 +259,16 @@ def _plainly(label: str) -> str:
     return " ".join(label.casefold().replace("_", " ").replace("-", " ").split())
 
 
-def classes_in(file: WeightsFile, rows: int) -> tuple[str, ...]:
-    """Class names of a file; of a foreign one where its number of rows is that of ImageNet."""
+def classes_in(file: WeightsFile, rows: int, model: nn.Module | None = None) -> tuple[str, ...]:
+    """Class names of a file; of a foreign one where its number of rows is that of ImageNet.
+
+    Heads of 21,841 rows stand in the order of Swin's authors or in another: those of guests other
+    than Swin have no names.
+    """
     if "classes" in file.metadata:
         return tuple(json.loads(file.metadata["classes"]))
+    if isinstance(model, Guest) and rows == SWIN_22K and not model.name.startswith("swin"):
+        return ()
     return (labels_for(rows) or ()) if rows >= 1000 else ()
 
 
