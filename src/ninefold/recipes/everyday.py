@@ -13,7 +13,7 @@ from ninefold.tasks.config import Loss
 def quickstart(
     *,
     model: object = "swin_atto",
-    data: object = "synthetic://classification?train=8000",
+    data: object = "synthetic://classification?size=48&train=8000",
     optim: object = "adamw",
     augment: object = "light",
     batch_size: int = 64,
