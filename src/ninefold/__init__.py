@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ninefold.models.create import create_model as create_model
     from ninefold.models.create import list_models as list_models
     from ninefold.models.load import load_weights as load_weights
+    from ninefold.optim.sam import ASAM as ASAM
+    from ninefold.optim.sam import GSAM as GSAM
+    from ninefold.optim.sam import SAM as SAM
 
 __version__ = "0.1.0"
 
@@ -40,6 +43,9 @@ _load, _names = lazily(
         "train": "engine.train",
         "open_run": "engine.opened",
         "check_data": "data.check",
+        "SAM": "optim.sam",
+        "ASAM": "optim.sam",
+        "GSAM": "optim.sam",
         "Run": "engine.config",
         "Refused": "core.errors",
         "Failed": "core.errors",

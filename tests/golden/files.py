@@ -24,6 +24,7 @@ class Golden:
         tensors: Inputs, weights and outputs by name.
         atol: Absolute tolerance that the file asks for, as written; or nothing.
         document: The content of a JSON file.
+        told: All that the file says of itself, as written.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Golden:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     atol: str = ""
     document: Any = None
+    told: dict[str, str] = field(default_factory=dict)
 
     def under(self, prefix: str) -> dict[str, Tensor]:
         """Tensors whose names start with `prefix`, without it."""
@@ -56,7 +58,8 @@ def read(path: Path) -> Golden | None:
         config = json.loads(metadata.get("config", "{}"))
     except ValueError:
         return Golden(path, "")
-    return Golden(path, metadata.get("kind", ""), config, tensors, metadata.get("atol", ""))
+    kind, atol = metadata.get("kind", ""), metadata.get("atol", "")
+    return Golden(path, kind, config, tensors, atol, told=metadata)
 
 
 def _read_json(path: Path) -> Golden | None:

@@ -34,7 +34,7 @@ def _train(parser: ArgumentParser) -> None:
     add("--uncertainty", metavar="METHOD", help="how predictions are scored for doubt")
     add("--augment", help="none, light, swin, or your own as package.module:Name")
     add("--loss", help="your own as package.module:Name")
-    add("--optim", metavar="KIND", help="adamw, sgd, or your own as package.module:Name")
+    add("--optim", metavar="KIND", help="adamw, sgd, sam, ..., or your own as package.module:Name")
     add("--image-size", type=int, metavar="PIXELS", help="side of the model's input")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=float, help="passes over the training images")

@@ -36,6 +36,7 @@ from ninefold.models.depth import freeze, rate_scales, save_memory
 from ninefold.models.load import load_weights
 from ninefold.optim.average import Ema
 from ninefold.optim.build import make_optimizer
+from ninefold.optim.config import Asam, Gsam, Sam
 from ninefold.tasks.create import make_task
 from ninefold.tasks.task import Task
 
@@ -74,13 +75,15 @@ def build(run: Run, world: int) -> Parts:
     Raises:
         Refused: anything that does not fit.
     """
-    unit = world * max(run.accumulate, 1)
+    shards = run.optim.shards if isinstance(run.optim, Sam | Asam | Gsam) else 1
+    unit = world * max(run.accumulate, 1) * shards
     share, rest = divmod(run.batch_size, unit)
     if rest or not share:
         near = max(unit, run.batch_size // unit * unit)
         raise Refused(
             f"train: batch_size {run.batch_size} does not divide by {world} processes times "
-            f"accumulate {run.accumulate}; {near} would be right"
+            f"accumulate {run.accumulate}{f' times {shards} shards' * (shards > 1)}; {near} would "
+            "be right"
         )
     channels = run.preprocess.channels
     data = open_data(run.data, task=run.task, channels=channels, cache=run.cache)

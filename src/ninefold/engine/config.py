@@ -102,6 +102,16 @@ class Run(Config):
             raise ValueError("a number of stages, 0 or more, or backbone is right")
         return value
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _no_half(cls, value: object) -> object:
+        if isinstance(value, str) and ("16" in value) > ("bf16" in value):
+            raise ValueError(
+                "fp16 needs its losses scaled, which goes with no closure, and so not with SAM's "
+                "two passes; bf16-mixed or 32-true is right"
+            )
+        return value
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.epochs > 0) == (self.steps > 0):

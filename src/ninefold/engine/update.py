@@ -7,6 +7,7 @@ optimizer.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ninefold.core.batch import Batch
+from ninefold.optim.sam import SAM, keep_statistics
 from ninefold.tasks.task import Task
 
 
@@ -86,32 +88,59 @@ def descend(
 ) -> dict[str, Tensor]:
     """One step of any optimizer that takes a closure, on `accumulate` equal parts of the batch.
 
+    SAM's closure is told by the optimizer where it is: gradients to climb by are neither clipped
+    nor, where they are local, averaged over ranks; uphill, running statistics stay.
+
     Returns:
-        Losses and `grad_norm` (before clipping) of the closure's first call.
+        Losses and `grad_norm` (before clipping) of the closure's first call; with SAM `climb`, by
+        how much the loss is higher uphill (0 in a step that does not climb).
 
     Raises:
         NotFinite: on a CPU, before the optimizer has touched a weight; elsewhere the caller looks
             at the logs, since asking here would wait for the device.
     """
     logs: dict[str, Tensor] = {}
-    parts = batch.split(accumulate)
+    sam = state.optimizer if isinstance(state.optimizer, SAM) else None
+    shards = sam.shards if sam else 1
+    parts = batch.split(accumulate * shards)
+    uphill: dict[str, Tensor] = {}
 
     def closure() -> Any:
         state.optimizer.zero_grad()
+        first = sam.shard * accumulate if sam else 0
+        apart = sam is not None and sam.climbing and sam.local
+        climbed = sam is not None and sam.climbed
         found: dict[str, Tensor] = {}
-        for i, part in enumerate(parts):
-            with fabric.no_backward_sync(state.objective, enabled=i < len(parts) - 1):  # type: ignore[arg-type]
-                losses = state.objective(part)
-                fabric.backward(losses["loss"] / len(parts))
-            _add(found, losses, 1 / len(parts))
-        found["grad_norm"] = _clip(fabric, state, clip_norm)
+        with keep_statistics(state.model) if climbed else nullcontext():
+            for i, part in enumerate(parts[first : first + accumulate]):
+                alone = apart or i < accumulate - 1
+                with fabric.no_backward_sync(state.objective, enabled=alone):  # type: ignore[arg-type]
+                    losses = state.objective(part)
+                    fabric.backward(losses["loss"] / accumulate)
+                _add(found, losses, 1 / accumulate)
+        found["grad_norm"] = _clip(fabric, state, 0.0 if sam else clip_norm)
         if fabric.device.type == "cpu" and not finite(found):
             raise NotFinite(found, batch, state.step)
-        if not logs:
-            logs.update(found)
+        if climbed:
+            _add(uphill, {"loss": found["loss"]}, 1 / shards)
+        elif sam or not logs:
+            _add(logs, found, 1 / shards)
         return found["loss"]
 
-    state.optimizer.step(closure)
+    if sam is None:
+        state.optimizer.step(closure)
+        return logs
+
+    def before_base(*_: Any) -> None:
+        if clip_norm:
+            _clip(fabric, state, clip_norm)
+
+    hook = sam.base.register_step_pre_hook(before_base)
+    try:
+        sam.step(closure)
+    finally:
+        hook.remove()
+    logs["climb"] = uphill.get("loss", logs["loss"]) - logs["loss"]
     return logs
 
 

@@ -1,10 +1,13 @@
 """Which optimizer and which schedule: numbers only."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from ninefold.core.config import Config
+from ninefold.core.errors import Refused, nearest
+from ninefold.core.objects import is_reference
+from ninefold.core.options import read_options
 
 
 class AdamW(Config):
@@ -47,6 +50,22 @@ class Sgd(Config):
         return self
 
 
+class RmspropTf(Config):
+    """RMSProp as in TensorFlow, for EfficientNets; decay is added to the gradient."""
+
+    kind: Literal["rmsprop_tf"] = "rmsprop_tf"
+    lr: PositiveFloat = 0.01
+    """Peak learning rate."""
+    weight_decay: NonNegativeFloat = 1e-5
+    """Applied to weights only."""
+    decay: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the running square that a step keeps."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the last update that is kept; the rate stands inside of it."""
+    eps: PositiveFloat = 1e-3
+    """Added to the running square, below the root."""
+
+
 class Custom(Config):
     """A `torch.optim.Optimizer` of the user's own."""
 
@@ -61,7 +80,92 @@ class Custom(Config):
     """Further keywords as `KEY=VALUE`, values read as YAML."""
 
 
-Optim = Annotated[AdamW | Sgd | Custom, Field(discriminator="kind")]
+class _Climbing(Config):
+    """What SAM and its variants have in common."""
+
+    base: str = "adamw"
+    """What steps by the gradient found uphill: `adamw`, `sgd`, `rmsprop_tf`, or your own as
+    `package.module:Name`."""
+    lr: PositiveFloat = 1e-3
+    """Peak learning rate of the base."""
+    weight_decay: NonNegativeFloat = 0.05
+    """Applied to weights only, by the base's rule."""
+    options: tuple[str, ...] = ()
+    """Further values of the base as `KEY=VALUE`: `momentum=0.9 nesterov=true`."""
+    every: PositiveInt = 1
+    """Climb in each such step only; the others are plain steps of the base."""
+    shards: PositiveInt = 1
+    """Parts of a process's share of the batch that climb each by its own gradient."""
+    local: bool = True
+    """Whether each process climbs by its own gradient, or all by their common one."""
+    decay_in_loss: bool = False
+    """Take the decay for a part of the loss: it then bends the climb, and is taken at its end."""
+
+    @model_validator(mode="after")
+    def _base_takes_the_options(self) -> Self:
+        self.base_optim()
+        return self
+
+    def base_optim(self) -> "AdamW | Sgd | RmspropTf | Custom":
+        """The base's own configuration.
+
+        Raises:
+            Refused: no such base, or an option that it does not have.
+        """
+        numbers: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        kinds = {"adamw": AdamW, "sgd": Sgd, "rmsprop_tf": RmspropTf}
+        if self.base in kinds:
+            values = {**read_options(self.options, where="options"), **numbers}
+            return kinds[self.base].parse(values, where=f"options of {self.base}")
+        if not is_reference(self.base):
+            raise Refused(
+                f"base: no optimizer is called {self.base!r}{nearest(self.base, kinds) or ';'} "
+                f"there are {', '.join(kinds)} and your own as package.module:Name"
+            )
+        return Custom(name=self.base, options=self.options, **numbers)
+
+
+class Sam(_Climbing):
+    """Any optimizer, given the gradient where the loss is worst nearby: two passes a step."""
+
+    kind: Literal["sam"] = "sam"
+    rho: PositiveFloat = 0.05
+    """Radius of the climb, in weight space (l2)."""
+
+
+class Asam(_Climbing):
+    """SAM with the radius in units of each weight."""
+
+    kind: Literal["asam"] = "asam"
+    rho: PositiveFloat = 0.5
+    """Radius of the climb, in units of the weights."""
+    eta: NonNegativeFloat = 0.0
+    """Smallest unit."""
+
+
+class Gsam(_Climbing):
+    """SAM that also lowers the surrogate gap; the radius falls with the learning rate."""
+
+    kind: Literal["gsam"] = "gsam"
+    rho: PositiveFloat = 0.6
+    """Radius of the climb at the peak rate, in weight space (l2)."""
+    rho_min: NonNegativeFloat = 0.1
+    """Radius at the rate `lr_min`; not above `rho`."""
+    alpha: NonNegativeFloat = 0.6
+    """Weight of the clean gradient's part across the one uphill."""
+    lr_min: NonNegativeFloat = 0.0
+    """Rate at which the radius is `rho_min`; below `lr`."""
+
+    @model_validator(mode="after")
+    def _ends_in_order(self) -> Self:
+        if self.rho_min > self.rho:
+            raise ValueError(f"rho_min {self.rho_min:g} is above rho {self.rho:g}")
+        if self.lr_min >= self.lr:
+            raise ValueError(f"lr_min {self.lr_min:g} is not below lr {self.lr:g}")
+        return self
+
+
+Optim = Annotated[AdamW | Sgd | RmspropTf | Sam | Asam | Gsam | Custom, Field(discriminator="kind")]
 
 
 class Schedule(Config):

@@ -5,13 +5,13 @@ user's own as `package.module:Name`, or, in Python, an object; a `Run` holds nam
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from ninefold.augment.config import Augment
 from ninefold.core.errors import Refused, nearest
 from ninefold.core.objects import is_reference, name_of
 from ninefold.engine.config import Run
-from ninefold.optim.config import AdamW, Custom, Sgd
+from ninefold.optim.config import AdamW, Asam, Custom, Gsam, Optim, RmspropTf, Sam, Sgd
 from ninefold.tasks.config import Loss
 
 AUGMENTS: dict[str, Augment] = {
@@ -48,16 +48,26 @@ def choose_augment(augment: object) -> Augment:
     return AUGMENTS["none"].changed(custom=name_of(augment))
 
 
-def choose_optim(
-    optim: object, *, adamw: AdamW | None = None, sgd: Sgd | None = None
-) -> AdamW | Sgd | Custom:
+def choose_optim(optim: object, *, adamw: AdamW | None = None, sgd: Sgd | None = None) -> Optim:
     """The optimizer of that kind, with the recipe's numbers for it.
 
-    A user's own optimizer starts from the rate and decay that the recipe has for AdamW.
+    Args:
+        optim: `adamw sgd rmsprop_tf sam asam gsam`, a configuration, or one's own: that one starts
+            from the rate and decay that the recipe has for AdamW. SAM and its variants stand on
+            the recipe's AdamW.
+        adamw: The recipe's numbers; without them those of `AdamW`.
+        sgd: Likewise.
     """
-    kinds: dict[str, AdamW | Sgd] = {"adamw": adamw or AdamW(), "sgd": sgd or Sgd()}
-    if isinstance(optim, AdamW | Sgd | Custom):
-        return optim
+    like = adamw or AdamW()
+    numbers: dict[str, Any] = {"lr": like.lr, "weight_decay": like.weight_decay}
+    kinds: dict[str, Optim] = {
+        "adamw": like,
+        "sgd": sgd or Sgd(),
+        "rmsprop_tf": RmspropTf(),
+        **{kind: build(**numbers, options=_beyond(like)) for kind, build in CLIMBING.items()},
+    }
+    if isinstance(optim, tuple(type(kind) for kind in (*kinds.values(), Custom(name="")))):
+        return cast(Optim, optim)
     if isinstance(optim, str) and not is_reference(optim):
         if optim not in kinds:
             raise Refused(
@@ -65,8 +75,19 @@ def choose_optim(
                 f"{', '.join(kinds)} and your own as package.module:Name"
             )
         return kinds[optim]
-    like = kinds["adamw"]
-    return Custom(name=name_of(optim), lr=like.lr, weight_decay=like.weight_decay)
+    return Custom(name=name_of(optim), **numbers)
+
+
+CLIMBING: dict[str, type[Sam | Asam | Gsam]] = {"sam": Sam, "asam": Asam, "gsam": Gsam}
+
+
+def _beyond(adamw: AdamW) -> tuple[str, ...]:
+    """What an AdamW has beside rate and decay, as `KEY=VALUE` where it is not the default."""
+    changed = adamw.model_dump(exclude={"kind", "lr", "weight_decay"}, exclude_defaults=True)
+    return tuple(
+        f"{name}={list(value) if isinstance(value, tuple) else value}"
+        for name, value in changed.items()
+    )
 
 
 def finish(run: Run, changes: dict[str, Any]) -> Run:
