@@ -55,6 +55,28 @@ def test_help_of_train_lists_every_field_of_a_run(capsys: Captured) -> None:
         assert f"  {flag}" in told
 
 
+def test_help_of_train_tells_the_choices_of_a_field_and_how_to_turn_a_switch_off(
+    capsys: Captured,
+) -> None:
+    assert main(["train", "--help"]) == 0
+    told = capsys.readouterr().out
+    for line in (
+        "--schedule.kind {cosine,linear,constant,steps}",
+        "--augment.crop-area N N",
+        "--preprocess.mean N ...",
+        "--freeze N or {backbone}",
+        "--compile, --no-compile",
+    ):
+        assert f"  {line}\n" in told
+
+
+def test_help_names_every_augmentation(capsys: Captured) -> None:
+    from ninefold.recipes.parts import AUGMENTS
+
+    assert main(["train", "--help"]) == 0
+    assert ", ".join(AUGMENTS) in " ".join(capsys.readouterr().out.split())
+
+
 def test_version_is_that_of_the_package(capsys: Captured) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"ninefold {ninefold.__version__}\n"
@@ -92,10 +114,11 @@ def test_version_is_that_of_the_package(capsys: Captured) -> None:
         (["train", "--optim.momentum", "0.9"], "--optim.momentum does not belong to optim 'adamw'"),
         (["train", "--resume"], "--resume needs --out FOLDER"),
         (["train", "--seeds", "0"], "--seeds 0: one at the least"),
-        (["train", "nowhere/run.yaml"], "nowhere/run.yaml: cannot be read as YAML"),
-        (["models", "swim*"], "no model matches 'swim*'"),
+        (["train", "nowhere/run.yaml"], "nowhere/run.yaml: there is no such file"),
+        (["models", "swim*"], "no model matches 'swim*'; `ninefold models` lists all"),
         (["recipes", "quickstar"], "did you mean 'quickstart'?"),
-        (["papers", "swinn"], "did you mean 'swin'?"),
+        (["papers", "swinn"], "ninefold papers: no paper is called 'swinn'; did you mean 'swin'?"),
+        (["papers", "swin/shft"], "no claim is called 'swin/shft'; did you mean 'swin/shift'?"),
         (["reproduce", "swin/shft"], "did you mean 'swin/shift'?"),
         (["reproduce", "swin/shift", "--scale", "big"], "--scale: invalid choice: 'big'"),
         (["eval"], "the following arguments are required: RUN"),
@@ -130,6 +153,37 @@ def test_recipes_lists_each_with_what_it_trains(capsys: Captured) -> None:
     assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == list(ninefold.recipes.RECIPES)
+
+
+@pytest.mark.parametrize("name", ninefold.recipes.RECIPES)
+def test_a_recipe_named_in_full_tells_flags_that_give_its_own_run(
+    name: str, capsys: Captured
+) -> None:
+    from ninefold.app.flags import FIELDS, change
+    from ninefold.recipes import find_recipe
+
+    assert main(["recipes", name]) == 0
+    doc, _, told = capsys.readouterr().out.partition("\nflag")
+    assert doc.startswith(str(find_recipe(name).__doc__).split("\n")[0])
+    words = [line.split() for line in told.splitlines()[1:]]
+    given = {flag: [] if said == ["-"] else said for flag, *said in words if flag in FIELDS}
+    assert {"--optim.lr", "--schedule.warmup", "--augment.crop"} <= set(given)
+    own = find_recipe(name)(data="photos", weights="x.pth")
+    plain = {k: v or ([] if FIELDS[k].many else [""]) for k, v in given.items()}
+    back = change(own.changed(clip_norm=77, ema=0.5), plain)
+    assert back == own
+
+
+def test_a_paper_or_a_claim_that_is_named_is_told_in_full(capsys: Captured) -> None:
+    assert main(["papers", "swin"]) == 0
+    paper = capsys.readouterr().out
+    assert main(["papers", "swin/shift"]) == 0
+    claim = capsys.readouterr().out
+    assert paper.startswith("Swin Transformer: Hierarchical")
+    assert "Windows that shift in every second block" in claim
+    assert "ninefold reproduce swin/shift" in claim
+    assert claim.split("\n\n")[1].strip() in paper
+    assert "swin/appearance" not in claim
 
 
 def test_papers_lists_claims_beside_what_was_measured(capsys: Captured) -> None:

@@ -1,5 +1,6 @@
 """What a training shows, without a terminal."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,21 @@ def test_without_a_terminal_an_evaluation_is_a_line_and_steps_are_none(
     assert evaluated == "epoch 1.6  val  top1 87.50 %  loss 0.4000  (best so far)"
     assert progress.results == [last]
     assert progress.folder == PLAN.folder
+
+
+def test_the_test_line_says_whose_weights_it_is_of_and_top5_needs_six_classes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told: list[str] = []
+    for count in (5, 6):
+        with Progress() as progress:
+            progress.started(replace(PLAN, classes=tuple("abcdef"[:count])))
+            progress.evaluated(Result("test", 50, {"top1": 0.5, "top5": 1.0}), best=True)
+        told.append(capsys.readouterr().err.splitlines()[-1])
+    assert told == [
+        "epoch 1.6  test  top1 50.00 %  (the best weights)",
+        "epoch 1.6  test  top1 50.00 %  top5 100.00 %  (the best weights)",
+    ]
 
 
 def test_tables_cut_nothing_and_align_their_columns() -> None:

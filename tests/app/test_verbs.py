@@ -287,6 +287,63 @@ def test_bad_data_are_refused_before_training(
     assert not Path("runs").exists()
 
 
+def _two_classes() -> None:
+    for name in ("cat", "dog"):
+        for i in range(12):
+            _photo(Path(f"photos/{name}/{i}.png"))
+
+
+@pytest.mark.parametrize("words", [["--out", "photos"], ["--out", "photos/run", "--find-lr"]])
+def test_a_run_never_stands_among_the_classes_of_its_data(
+    words: list[str], capsys: Captured
+) -> None:
+    _two_classes()
+    line = refused(capsys, "train", "--data", "photos", *words, *QUICK)
+    assert f"{words[1]}: lies in the data, photos" in line
+    assert sorted(p.name for p in Path("photos").iterdir()) == ["cat", "dog"]
+
+
+def test_a_run_stands_beside_the_splits_of_its_data(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(photos, "mine")
+    monkeypatch.chdir("mine")
+    assert main(["train", "--data", ".", *QUICK]) == 0
+
+
+def test_without_an_out_the_folder_of_classes_is_refused_too(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _two_classes()
+    monkeypatch.chdir("photos")
+    assert "runs: lies in the data, ." in refused(capsys, "train", "--data", ".", *QUICK)
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("locked").mkdir()
+    Path("file").touch()
+    monkeypatch.setattr("os.access", lambda *_: False)  # the tests may run as root, who may all
+    for words in ([], ["--find-lr"], ["--seeds", "2"]):
+        line = refused(capsys, "train", "--data", DATA, "--out", "locked", *words, *QUICK)
+        assert "locked: may not be written to" in line
+        line = refused(capsys, "train", "--data", DATA, "--out", "file/x", *words, *QUICK)
+        assert "file/x: cannot be made: not a directory" in line
+    assert list(Path("locked").iterdir()) == []
+
+
+def test_a_runs_folder_is_no_recipe_no_seeds_and_no_weights(run: Path, capsys: Captured) -> None:
+    told = refused(capsys, "train", str(run))
+    assert "name its run.yaml to repeat it" in told
+    assert "--resume" in told
+    words = ["--data", DATA, *QUICK]
+    told = refused(capsys, "train", *words, "--seeds", "2", "--out", str(run))
+    assert "holds one run, not several seeds" in told
+    told = refused(capsys, "train", *words, "--weights", str(run))
+    assert "is a folder with model.safetensors" in told
+
+
 def test_weights_with_other_classes_are_refused_with_both_lists_and_a_way_out(
     run: Path, capsys: Captured
 ) -> None:

@@ -12,11 +12,11 @@ from PIL import Image
 from ninefold.report.figures import (
     confusion_matrix,
     feature_map,
-    image_sheet,
     learning_curves,
     per_class,
 )
-from ninefold.report.style import MISSING, class_names, text
+from ninefold.report.sheet import image_sheet
+from ninefold.report.style import MISSING, class_names, fitted, text
 
 NASTY = [
     "\u732b",
@@ -78,6 +78,14 @@ def test_texts_are_one_line_of_drawable_letters() -> None:
     assert text("a\n b\x07") == f"a b{MISSING}"
     assert text("0123456789", 5) == "01\u202689"
     assert len(text("w" * 300, 24)) == 24
+
+
+def test_captions_are_as_long_as_fits() -> None:
+    assert fitted("cat", 100, 8) == "cat"
+    short = fitted("W" * 50, 100, 8)
+    assert len(fitted("i" * 50, 100, 8)) > len(short) > 3
+    assert "\u2026" in short
+    assert fitted("W", 1, 8) == ""
 
 
 def test_names_that_look_alike_get_their_number() -> None:

@@ -7,7 +7,8 @@ this command is one line.
 
 from argparse import ArgumentParser
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -24,12 +25,14 @@ class Field:
     Args:
         path: Its place: `("optim", "lr")`.
         many: Whether it takes several words, or no word at all (a switch).
+        takes: Its values in a word: `N`, `N N`, `{cosine,linear}`; nothing for a switch.
         what: Its docstring, in one line.
     """
 
     path: tuple[str, ...]
     many: bool
     switch: bool
+    takes: str
     what: str
 
 
@@ -49,8 +52,24 @@ def _fields(config: type[BaseModel], path: tuple[str, ...] = ()) -> dict[str, Fi
 
 
 def _field(info: FieldInfo, path: tuple[str, ...]) -> Field:
-    what = " ".join((info.description or "").split())
-    return Field(path, get_origin(info.annotation) is tuple, info.annotation is bool, what)
+    what, kind = " ".join((info.description or "").split()), info.annotation
+    return Field(path, get_origin(kind) is tuple, kind is bool, _takes(kind), what)
+
+
+def _takes(kind: Any) -> str:
+    """What may stand behind a flag of that type."""
+    parts, origin = get_args(kind), get_origin(kind)
+    if kind is bool:
+        return ""
+    if origin is Literal:
+        return "{" + ",".join(map(str, parts)) + "}"
+    if origin is tuple:
+        return " ".join("..." if part is Ellipsis else _takes(part) for part in parts)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(_takes, parts)))
+    if origin is Annotated:
+        return _takes(parts[0])
+    return "N" if kind in (int, float) else "TEXT"
 
 
 def _unnamed() -> dict[str, Field]:
@@ -66,8 +85,37 @@ FIELDS = _unnamed()
 
 def listing() -> str:
     """The flags of `FIELDS` for the help of `train`."""
-    lines = [f"  {flag}\n      {field.what}" for flag, field in FIELDS.items()]
-    return "\nvalues of the finished run:\n" + "\n".join(lines) + "\n"
+    lines = [f"  {_written(flag, field)}\n      {field.what}" for flag, field in FIELDS.items()]
+    head = "\nvalues of the finished run (`ninefold recipes RECIPE` tells what they are):\n"
+    return head + "\n".join(lines) + "\n"
+
+
+def _written(flag: str, field: Field) -> str:
+    return f"{flag}, --no-{flag[2:]}" if field.switch else f"{flag} {field.takes}"
+
+
+def values(run: Run) -> list[tuple[str, str]]:
+    """Every flag with the value that a run has for it; without flags of other kinds' fields."""
+    rows: list[tuple[str, str]] = [("--optim", run.optim.kind)]
+    for flag, field in _fields(Run).items():
+        place: Any = run.model_dump()
+        for part in field.path:
+            place = place.get(part, _ABSENT) if isinstance(place, dict) else _ABSENT
+        if place is not _ABSENT and flag != "--recipe":
+            words = list(place) if field.many else [place]
+            rows.append((flag, " ".join(_word(word) for word in words) or "-"))
+    return rows
+
+
+_ABSENT = object()
+
+
+def _word(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else _number(value)
+
+
+def _number(value: Any) -> str:
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def split(words: list[str]) -> tuple[list[str], dict[str, list[str]]]:

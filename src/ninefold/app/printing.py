@@ -1,6 +1,7 @@
 """Plain text for stdout: tables and numbers that survive a pipe."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 SHARES = frozenset({"loss", "nll", "step"})
 """Metrics that are no shares of one, and so are not printed as percentages."""
@@ -14,6 +15,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def telling(values: Mapping[str, Any], classes: int) -> dict[str, Any]:
+    """Metrics without `top5` where five guesses are all there are."""
+    return {k: v for k, v in values.items() if k != "top5" or classes > 5}
 
 
 def metrics(values: Mapping[str, float]) -> str:

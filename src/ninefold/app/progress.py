@@ -20,6 +20,8 @@ class Progress:
     def __init__(self) -> None:
         self.folder = Path()
         """The run's."""
+        self.classes = 0
+        """How many there are."""
         self.results: list[Result] = []
         """The last results of each split, once the training is finished."""
         self._console = Console(stderr=True)
@@ -51,6 +53,7 @@ class Progress:
 
     def started(self, plan: Plan) -> None:
         self.folder, self._steps_per_epoch = plan.folder, plan.steps_per_epoch
+        self.classes = len(plan.classes)
         print(plan.folder, flush=True)
         images = ", ".join(f"{count:,} {split}" for split, count in plan.images.items())
         for note in plan.notes:
@@ -77,7 +80,9 @@ class Progress:
     def evaluated(self, result: Result, best: bool) -> None:
         epoch = result.step / self._steps_per_epoch
         mark = "  (best so far)" if best and result.split == "val" else ""
-        self._say(f"epoch {epoch:.1f}  {result.split}  {printing.metrics(result.metrics)}{mark}")
+        mark = "  (the best weights)" if result.split == "test" else mark
+        metrics = printing.metrics(printing.telling(result.metrics, self.classes))
+        self._say(f"epoch {epoch:.1f}  {result.split}  {metrics}{mark}")
 
     def saved(self, path: Path) -> None:
         pass

@@ -4,11 +4,13 @@ import inspect
 import json
 from argparse import Namespace
 from collections import Counter
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ninefold.app import printing
 from ninefold.core.errors import Refused, nearest
+from ninefold.engine.config import Run
 from ninefold.models.presets import PRESETS, Preset
 
 
@@ -68,22 +70,63 @@ def _preset(preset: Preset) -> tuple[str, ...]:
 
 
 def recipes(given: Namespace) -> int:
-    """One line a recipe."""
+    """One line a recipe, or all of one that is named in full."""
     from ninefold.recipes import RECIPES, find_recipe
 
     names = _chosen(given.pattern, list(RECIPES), "recipe")
+    if names == [given.pattern]:
+        _recipe(find_recipe(given.pattern))
+        return 0
     rows = [(name, (inspect.getdoc(find_recipe(name)) or "").split("\n")[0]) for name in names]
     print(printing.table(("recipe", "what it trains"), rows))
     return 0
 
 
+def _recipe(recipe: Callable[..., Run]) -> None:
+    """Its description, and every value of the run that it returns for its own model."""
+    from ninefold.app.flags import values
+
+    taken = inspect.signature(recipe).parameters
+    needs = {"data": "FOLDER", "weights": "FILE"}
+    given = {k: taken[k].default or word for k, word in needs.items() if k in taken}
+    print(f"{inspect.getdoc(recipe)}\n")
+    print(printing.table(("flag", "value"), values(recipe(**given))))
+
+
 def papers(given: Namespace) -> int:
-    """Each paper's claims beside what was measured here."""
+    """Each paper's claims beside what was measured here; of one, what each claim says."""
     from ninefold.report.measured import papers_table
 
-    rows = [(r.claim, r.paper, r.measured, r.verdict) for r in papers_table(given.name)]
+    if given.name:
+        _paper(given.name)
+        return 0
+    rows = [(r.claim, r.paper, r.measured, r.verdict) for r in papers_table()]
     print(printing.table(("claim", "the paper", "measured here", "verdict"), rows))
     return 0
+
+
+def _paper(name: str) -> None:
+    """A paper's claims, or one claim, a few lines each."""
+    from ninefold.report.claims import claim_named, paper_named
+    from ninefold.report.measured import papers_table
+
+    claims = [claim_named(name)] if "/" in name else list(paper_named(name).claims)
+    paper = paper_named(claims[0].id.partition("/")[0])
+    rows = {row.claim: row for row in papers_table(paper.name)}
+    print(f"{paper.title}\n{paper.authors}, arXiv {paper.arxiv}")
+    for claim in claims:
+        row = rows[claim.id]
+        facts = {
+            "where": claim.where,
+            "the paper": row.paper,
+            "measured here": "" if row.measured == "-" else row.measured,
+            "worth the name": f"an effect of {100 * claim.smallest:g} "
+            + ("points" if claim.effect == "difference" else "%")
+            + f" on {claim.metric}",
+            "to measure it": f"ninefold reproduce {claim.id}" if claim.experiment else "",
+        }
+        print(f"\n{claim.id}: {row.verdict}\n  {claim.statement}")
+        print(*(f"  {what}: {said}" for what, said in facts.items() if said), sep="\n")
 
 
 def check(given: Namespace) -> int:
@@ -141,5 +184,6 @@ def reproduce(given: Namespace) -> int:
 def _chosen(pattern: str, names: list[str], kind: str) -> list[str]:
     found = [name for name in names if fnmatchcase(name, pattern)]
     if not found:
-        raise Refused(f"no {kind} matches {pattern!r}{nearest(pattern, names)}")
+        hint = nearest(pattern, names) or f"; `ninefold {kind}s` lists all {len(names)}"
+        raise Refused(f"no {kind} matches {pattern!r}{hint}")
     return found

@@ -10,7 +10,7 @@ from ninefold.app.flags import change
 from ninefold.app.progress import Progress
 from ninefold.core.errors import Refused
 from ninefold.engine.config import Run
-from ninefold.engine.folder import FIGURES, MODEL, RUN, new_folder
+from ninefold.engine.folder import FIGURES, MODEL, RUN, claim
 from ninefold.recipes import find_recipe
 from ninefold.recipes.parts import finish
 
@@ -44,7 +44,12 @@ def choose_run(given: Namespace) -> Run:
         for name, value in vars(given).items()
         if name not in NOT_OF_THE_RUN and value is not None
     }
-    recorded = Path(given.out) / "run.yaml"
+    recorded = Path(given.out) / RUN
+    if given.recipe and (Path(given.recipe) / RUN).is_file():
+        raise Refused(
+            f"{given.recipe}: is a run's folder; name its {RUN} to repeat it, or --out "
+            f"{given.recipe} --resume to go on with it"
+        )
     if given.recipe.endswith((".yaml", ".yml")):
         run = finish(Run.read(given.recipe), values)
     elif given.resume and not given.recipe and recorded.exists():
@@ -63,7 +68,8 @@ def _train(run: Run, out: str, *, resume: bool) -> int:
     if not _speaks():
         return 0
     for result in progress.results:
-        print(f"{result.split}: {printing.metrics(result.metrics)}")
+        metrics = printing.telling(result.metrics, progress.classes)
+        print(f"{result.split}: {printing.metrics(metrics)}")
     folder = progress.folder
     files = [*sorted((folder / FIGURES).glob("*.png")), folder / MODEL]
     print("to open:", *(f"  {file}" for file in files if file.exists()), sep="\n")
@@ -85,12 +91,14 @@ def _train_seeds(run: Run, count: int, out: str, *, resume: bool) -> int:
     """Train once a seed; then mean, spread and interval of every metric."""
     from ninefold.engine.seeds import train_seeds
 
+    if out and (Path(out) / RUN).exists():
+        raise Refused(f"{out}: holds one run, not several seeds; choose another --out")
     begun = list(Path(out).glob(f"seed_*/{RUN}")) if out else []
     if begun and not resume:
         raise Refused(f"{out}: holds runs already; go on by --resume, or choose another --out")
     if not out and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise Refused("--seeds under torchrun needs --out FOLDER, the same for all processes")
-    folder = Path(out) if out else new_folder()
+    folder = claim(out)
     if _speaks():
         print(folder, flush=True)
     with Progress() as progress:
@@ -99,7 +107,8 @@ def _train_seeds(run: Run, count: int, out: str, *, resume: bool) -> int:
     if not _speaks():
         return 0
     for split, metrics in summary.items():
-        rows = [(name, *_summed(name, told)) for name, told in metrics.items()]
+        told = printing.telling(metrics, progress.classes)
+        rows = [(name, *_summed(name, metrics[name])) for name in told]
         print(printing.table((split, "mean", "spread", "95 % interval", "seeds"), rows))
     return 0
 
@@ -110,8 +119,11 @@ def _speaks() -> bool:
 
 
 def _summed(name: str, told: dict[str, Any]) -> tuple[str, str, str, str]:
+    ends = {"low": told["low"], "high": told["high"]}
+    if name not in printing.SHARES:  # no share lies outside, whatever t says of a few seeds
+        ends = {end: min(max(value, 0.0), 1.0) for end, value in ends.items()}
     mean, spread, low, high = (
-        printing.metric(name, told[key]) for key in ("mean", "spread", "low", "high")
+        printing.metric(name, v) for v in (told["mean"], told["spread"], *ends.values())
     )
     seeds = len(told["values"])
     return mean, spread, f"{low} to {high}" if seeds > 1 else "-", str(seeds)

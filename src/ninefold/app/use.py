@@ -31,7 +31,8 @@ def evaluate(given: Namespace) -> int:
     if not data:
         raise Refused(f"{given.run}: no data given; --data PATH names what to measure it on")
     result = opened.evaluate(data, split=given.split, batch_size=given.batch_size)
-    rows = [(name, printing.metric(name, value)) for name, value in result.metrics.items()]
+    metrics = printing.telling(result.metrics, len(opened.classes))
+    rows = [(name, printing.metric(name, value)) for name, value in metrics.items()]
     line = result.line()
     published = PRESETS[given.run].accuracy if given.run in PRESETS else 0.0
     if published and opened.weights and opened.classes == labels_for(1000):

@@ -32,7 +32,7 @@ def _train(parser: ArgumentParser) -> None:
     add("--reset-head", action=BooleanOptionalAction, help="a new head where classes differ")
     add("--head-map", metavar="FILE", help="rows of the old head, one number a class; or names")
     add("--uncertainty", metavar="METHOD", help="how predictions are scored for doubt")
-    add("--augment", help="none, light, swin, or your own as package.module:Name")
+    add("--augment", help="none, light, pad, swin, or your own as package.module:Name")
     add("--loss", help="your own as package.module:Name")
     add("--optim", metavar="KIND", help="adamw, sgd, sam, ..., or your own as package.module:Name")
     add("--image-size", type=int, metavar="PIXELS", help="side of the model's input")
@@ -87,7 +87,8 @@ def _check(parser: ArgumentParser) -> None:
 
 
 def _pattern(parser: ArgumentParser) -> None:
-    parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="e.g. 'swin*'")
+    what = "e.g. 'swin*'; a whole name tells all of it"
+    parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help=what)
 
 
 def _bench(parser: ArgumentParser) -> None:
@@ -115,7 +116,8 @@ def _convert(parser: ArgumentParser) -> None:
 
 
 def _papers(parser: ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="one paper")
+    add = parser.add_argument
+    add("name", nargs="?", default="", metavar="NAME", help="a paper or a claim, told in full")
 
 
 def _reproduce(parser: ArgumentParser) -> None:

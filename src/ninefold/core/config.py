@@ -37,6 +37,8 @@ class Config(BaseModel):
         """Read a YAML file; `Refused` where it is missing, unreadable or wrong."""
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise Refused(f"{path}: there is no such file") from None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise Refused(f"{path}: cannot be read as YAML: {reason}") from None

@@ -66,6 +66,8 @@ def read_weights(source: str | Path) -> WeightsFile:
     read = _READERS.get(path.suffix.lower())
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
+        inside = sorted(p.name for p in path.glob("*") if p.suffix.lower() in _READERS)
+        what += f" with {', '.join(inside[:3])}" if inside else ""
         raise Refused(f"{where}: {what}; weights are a {' '.join(_READERS)} file or hf://...")
     if read is None:
         raise Refused(f"{where}: {path.suffix or 'no suffix'} is no format of weights that can be "

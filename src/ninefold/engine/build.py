@@ -11,6 +11,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from ninefold.core.batch import Batch
 from ninefold.core.errors import Refused
 from ninefold.core.options import read_options
 from ninefold.core.preprocess import Preprocess
+from ninefold.data.folder import split_folders
 from ninefold.data.loader import evaluation_batches
 from ninefold.data.open import open_data
 from ninefold.data.records import DataSet, Records
@@ -183,6 +185,21 @@ _UNFIT = (
     RuntimeError, ValueError, AssertionError, LookupError, TypeError, AttributeError,
 )  # fmt: skip
 """What models raise for an input of another form: the last ones for a mapping of modalities."""
+
+
+def refuse_among_classes(run: Run, folder: Path) -> None:
+    """See that a run's folder is no class folder of the data that it trains on.
+
+    Raises:
+        Refused: it lies in a folder of classes: its pictures would be taken for images.
+    """
+    data = Path(run.data.partition("?")[0])
+    inside = data.is_dir() and folder.resolve().is_relative_to(data.resolve())
+    if inside and not split_folders(data):
+        raise Refused(
+            f"{folder}: lies in the data, {run.data}, where its files would be taken for a class; "
+            "choose an --out elsewhere"
+        )
 
 
 def check_fit(model: nn.Module, task: Task, batch: Batch, name: str) -> None:

@@ -9,7 +9,7 @@ A figure that cannot be drawn costs a warning, never the training.
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -23,6 +23,8 @@ from ninefold.data.records import DataSet
 from ninefold.engine.embed import Embeddings
 from ninefold.engine.folder import FIGURES, LOG
 from ninefold.report import figures
+from ninefold.report.sheet import image_sheet
+from ninefold.report.style import class_names
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +52,10 @@ def draw_batch(folder: Path, batch: Batch, preprocess: Preprocess, data: DataSet
     std = torch.tensor(preprocess.std).view(-1, 1, 1)
     mean = torch.tensor(preprocess.mean).view(-1, 1, 1)
     pixels = (batch.x[:SHOWN].float().cpu() * std + mean).mul(255).round().clamp(0, 255).byte()
-    captions = [_caption(batch.y, row, data.classes) for row in range(len(pixels))]
+    names = class_names(data.classes, 100)
+    captions = [_caption(batch.y, row, names) for row in range(len(pixels))]
     title = "A training batch, as the model sees it"
-    figures.image_sheet(list(pixels), captions, _place(folder, "training_batch"), title)
+    image_sheet(list(pixels), captions, _place(folder, "training_batch"), title)
 
 
 @_harmless
@@ -67,9 +70,12 @@ def draw_result(folder: Path, result: Result, data: DataSet) -> None:
     """Whatever a result has curves for."""
     curves: dict[str, Any] = result.curves
     if "confusion" in curves:
-        figures.confusion_matrix(curves["confusion"], data.classes, _place(folder, "confusion"))
+        place, title = _place(folder, "confusion"), f"{result.split} split"
+        figures.confusion_matrix(curves["confusion"], data.classes, place, title)
     if "per_class" in curves:
-        figures.per_class(curves["per_class"], data.classes, _place(folder, "per_class"))
+        what = "average precision" if "map" in result.metrics else "accuracy"
+        title = f"{what} by class on the {result.split} split, in %"
+        figures.per_class(curves["per_class"], data.classes, _place(folder, "per_class"), title)
     if "worst" in curves:
         records = data.splits[result.split]
         mistakes: list[dict[str, Any]] = curves["worst"][:SHOWN]
@@ -78,7 +84,7 @@ def draw_result(folder: Path, result: Result, data: DataSet) -> None:
             f"{m['label']}\nas {m['predicted']}, {100 * m['probability']:.0f} %" for m in mistakes
         ]
         title = f"The worst mistakes on the {result.split} split"
-        figures.image_sheet(images, captions, _place(folder, "worst_mistakes"), title)
+        image_sheet(images, captions, _place(folder, "worst_mistakes"), title)
 
 
 @_harmless
@@ -107,7 +113,7 @@ def _place(folder: Path, name: str) -> Path:
     return folder / FIGURES / f"{name}.png"
 
 
-def _caption(y: Tensor | dict[str, Tensor] | None, row: int, classes: tuple[str, ...]) -> str:
+def _caption(y: Tensor | dict[str, Tensor] | None, row: int, classes: Sequence[str]) -> str:
     """The label, or the two largest shares of a mixed one."""
     if not isinstance(y, Tensor) or y.ndim > 2:
         return ""

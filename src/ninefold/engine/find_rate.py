@@ -18,13 +18,13 @@ from torch import Tensor
 
 from ninefold.core.batch import Batch
 from ninefold.core.errors import Failed, Refused
-from ninefold.engine.build import build, set_up
+from ninefold.engine.build import build, refuse_among_classes, set_up
 from ninefold.engine.config import Run
 from ninefold.engine.device import launch
 from ninefold.engine.failure import memory_advice, memory_told
 from ninefold.engine.feed import preparation, training_batches
 from ninefold.engine.figures import draw_rates
-from ninefold.engine.folder import RUN, new_folder
+from ninefold.engine.folder import RUN, RUNS, claim
 from ninefold.engine.loop import fit
 from ninefold.engine.room import fewest_parts
 from ninefold.engine.update import NotFinite, State, descend
@@ -75,10 +75,12 @@ def find_rate(run: Run, *, out: str | Path = "") -> tuple[float, Path]:
     """
     if out and (Path(out) / RUN).exists():
         raise Refused(f"{out}: holds a run already; choose another --out for the search of a rate")
+    refuse_among_classes(run, Path(out or RUNS))
     fabric, _, _ = launch(run.precision)
     if fabric.world_size > 1:
         raise Refused(f"--find-lr: {fabric.world_size} processes; one is enough")
     parts = build(run, 1)
+    folder = claim(out)
     run = parts.run
     count = run.accumulate or fewest_parts(parts, fabric)[0]
     state = set_up(run, parts, fabric)
@@ -108,8 +110,6 @@ def find_rate(run: Run, *, out: str | Path = "") -> tuple[float, Path]:
             )  # fmt: skip
     except (_Diverged, NotFinite):
         pass
-    folder = Path(out) if out else new_folder()
-    folder.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"step": i, **asdict(t)}) for i, t in enumerate(tried)]
     (folder / RATES).write_text("\n".join(lines) + "\n", encoding="utf-8")
     rate = suggestion(tried)

@@ -12,12 +12,15 @@ from ninefold.engine.config import Run
 RUN, LOG, RESULTS, MODEL = "run.yaml", "log.jsonl", "results.jsonl", "model.safetensors"
 CHECKPOINTS, FIGURES = "checkpoints", "figures"
 
+RUNS = "runs"
+"""Where runs stand that nobody gave a folder."""
+
 HARMLESS = ("recipe", "data", "workers", "cache", "checkpoint_every", "keep")
 """Fields that may change when a run goes on: no weight, order or choice of the best depends on
 them. (`data` may have moved: its fingerprint is compared instead.)"""
 
 
-def new_folder(root: str | Path = "runs") -> Path:
+def new_folder(root: str | Path = RUNS) -> Path:
     """Make and return `root/NNNN`, the next free number."""
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
@@ -31,6 +34,23 @@ def new_folder(root: str | Path = "runs") -> Path:
             number += 1
         else:
             return folder
+
+
+def claim(out: str | Path = "") -> Path:
+    """The folder `out`, made where it is missing; without a name `runs/NNNN`.
+
+    Raises:
+        Refused: it cannot be made or written to.
+    """
+    folder = Path(out or RUNS)
+    try:
+        folder = folder if out else new_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"{folder}: cannot be made: {(error.strerror or '').lower()}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Refused(f"{folder}: may not be written to; choose another --out")
+    return folder
 
 
 def check_claim(run: Run, folder: Path, *, resume: bool) -> None:

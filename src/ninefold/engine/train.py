@@ -28,6 +28,7 @@ from ninefold.engine.build import (
     check_data_same,
     data_record,
     metadata,
+    refuse_among_classes,
     set_up,
 )  # fmt: skip
 from ninefold.engine.config import Run
@@ -42,10 +43,11 @@ from ninefold.engine.folder import (
     MODEL,
     RESULTS,
     RUN,
+    RUNS,
     Lock,
     check_claim,
+    claim,
     cut_logs,
-    new_folder,
 )  # fmt: skip
 from ninefold.engine.hooks import Abandoned, FiniteWatch, Logger, Saver, Validator
 from ninefold.engine.loop import Hook, fit, seed_noise
@@ -87,6 +89,7 @@ def train(
     if out:
         run = as_recorded(run, Path(out), RUN) if resume else run
         check_claim(run, Path(out), resume=resume)
+    refuse_among_classes(run, Path(out or RUNS))
     parts = build(run, fabric.world_size)
     parts.notes[:0] = notes
     if not run.accumulate:
@@ -117,12 +120,7 @@ def _place(fabric: Fabric, out: str | Path) -> Path:
     folder = ""
     gather(None)
     if fabric.global_rank == 0:
-        path = Path(out) if out else new_folder()
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Refused(f"{path}: cannot be made: {error}") from None
-        folder = str(path)
+        folder = str(claim(out))
     return Path(gather(folder)[0])
 
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from ninefold.report.claims import papers as papers
     from ninefold.report.figures import confusion_matrix as confusion_matrix
     from ninefold.report.figures import feature_map as feature_map
-    from ninefold.report.figures import image_sheet as image_sheet
     from ninefold.report.figures import learning_curves as learning_curves
     from ninefold.report.figures import per_class as per_class
     from ninefold.report.measured import Measurement as Measurement
     from ninefold.report.measured import papers_table as papers_table
     from ninefold.report.measured import write_page as write_page
+    from ninefold.report.sheet import image_sheet as image_sheet
     from ninefold.report.statistics import Summary as Summary
     from ninefold.report.statistics import summarise as summarise
     from ninefold.report.statistics import verdict as verdict
@@ -33,7 +33,7 @@ __getattr__, __dir__ = lazily(
         "papers": "claims",
         "confusion_matrix": "figures",
         "feature_map": "figures",
-        "image_sheet": "figures",
+        "image_sheet": "sheet",
         "learning_curves": "figures",
         "per_class": "figures",
         "Measurement": "measured",

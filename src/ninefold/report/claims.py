@@ -120,7 +120,7 @@ def paper_named(name: str) -> Paper:
     known = papers()
     if name not in known:
         hint = nearest(name, known) or ";"
-        raise Refused(f"papers: no paper is called {name!r}{hint} known: {', '.join(known)}")
+        raise Refused(f"no paper is called {name!r}{hint} there are {', '.join(known)}")
     return known[name]
 
 
@@ -133,5 +133,5 @@ def claim_named(claim_id: str) -> Claim:
     known = {claim.id: claim for paper in papers().values() for claim in paper.claims}
     if claim_id not in known:
         hint = nearest(claim_id, known) or "; `ninefold papers` lists them"
-        raise Refused(f"reproduce: no claim is called {claim_id!r}{hint}")
+        raise Refused(f"no claim is called {claim_id!r}{hint}")
     return known[claim_id]

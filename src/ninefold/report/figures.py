@@ -1,7 +1,7 @@
-"""Figures of a run: learning curves, confusion, classes, sheets of images.
+"""Figures of a run: learning curves, confusion, classes, a map of features.
 
 Arguments are plain records and arrays; what is drawn is written as a PNG of 800 pixels' width.
-Shapes: k classes, c channels, h rows, w columns.
+Shapes: k classes, n images.
 """
 
 import math
@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float, Num
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
-from PIL import Image
 
 from ninefold.report.style import (
     BLUE,
@@ -31,9 +30,6 @@ from ninefold.report.style import (
 
 ANNOTATED, NAMED = 12, 40
 """Classes up to which a confusion matrix holds numbers, and up to which it holds names."""
-
-WIDTH = 800
-"""Of a sheet, in pixels."""
 
 NO_METRICS = {"step", "epoch", "loss", "lr"}
 """Keys of a validation's line that are drawn elsewhere or not at all."""
@@ -104,7 +100,9 @@ def _losses(axes: Axes, series: tuple[Series, Series]) -> None:
         dense = len(steps) > 50
         axes.plot(steps, losses, color=BLUE, lw=0.8, alpha=0.3 if dense else 1, zorder=1)
         window = max(len(steps) // 40, 1)
-        axes.plot(steps, _smooth(losses, window), color=BLUE, lw=1.8, label="training")
+        mark = "o" if len(steps) == 1 else ""
+        smooth = _smooth(losses, window)
+        axes.plot(steps, smooth, color=BLUE, lw=1.8, marker=mark, ms=4, label="training")
     if len(check_steps):
         axes.plot(check_steps, check_losses, color=RED, marker="o", ms=4, label="validation")
     axes.legend(loc="upper right")
@@ -118,16 +116,20 @@ def _metrics(axes: Axes, series: list[Series]) -> None:
     """Metrics of the validation part, the last value of each beside its curve."""
     axes.set_title("validation")
     styles = [(BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (RED, "D"), (GREY, "v")]
-    for (steps, values, name), (colour, marker) in zip(series, styles, strict=False):
+    for place, ((steps, values, name), (colour, marker)) in enumerate(
+        zip(series, styles, strict=False)
+    ):
         best = values.min() if name in _FALLING else values.max()
         label = f"{text(name, 20)}: {values[-1]:.3f} at last, best {best:.3f}"
-        axes.plot(steps, values, color=colour, marker=marker, ms=4, label=label)
-    axes.legend(loc="center right")
+        look: dict[str, Any] = {"color": colour, "marker": marker, "ms": 4, "zorder": 9 - place}
+        axes.plot(steps, values, label=label, **look)  # the first one, which counts, on top
+    axes.legend(loc="best", frameon=True, framealpha=0.8, edgecolor="none")
 
 
 def _rates(axes: Axes, series: list[Series]) -> None:
     axes.set_title("learning rate")
-    axes.plot(series[0][0], series[0][1], color=GREY)
+    steps, rates, _ = series[0]
+    axes.plot(steps, rates, color=GREY, marker="o" if len(steps) == 1 else "", ms=4)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
 
 
@@ -164,7 +166,9 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 @styled
-def confusion_matrix(matrix: Any, classes: Sequence[str], path: str | Path) -> None:
+def confusion_matrix(
+    matrix: Any, classes: Sequence[str], path: str | Path, title: str = "all images"
+) -> None:
     """Which class is taken for which: rows are labels, columns predictions.
 
     Cells are coloured by the share of their row. Few classes: with counts; up to forty: with names;
@@ -172,6 +176,7 @@ def confusion_matrix(matrix: Any, classes: Sequence[str], path: str | Path) -> N
 
     Args:
         matrix: Counts `(k, k)`, array or CPU tensor; one row a class.
+        title: What was counted.
     """
     counts = np.asarray(matrix, dtype=np.float64)
     k = len(classes)
@@ -179,13 +184,16 @@ def confusion_matrix(matrix: Any, classes: Sequence[str], path: str | Path) -> N
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     if k <= ANNOTATED:
         figure = canvas(7.2)
-        _cells(figure.subplots(), shares, class_names(classes, 16), counts)
+        axes = figure.subplots()
+        _cells(axes, shares, class_names(classes, 16), counts)
     else:
         figure = canvas(9.0)
         parts = figure.add_gridspec(2, 1, height_ratios=[4.2, 1])
         upper, lower = figure.add_subfigure(parts[0]), figure.add_subfigure(parts[1])
-        _cells(upper.subplots(), shares, class_names(classes, 14) if k <= NAMED else [], None)
-        _mistakes(lower.subplots(), counts, class_names(classes, 16))
+        axes = upper.subplots()
+        _cells(axes, shares, class_names(classes, 14) if k <= NAMED else [], None)
+        _mistakes(lower.subplots(), counts, class_names(classes, 22))
+    axes.set_title(f"{title}: share of each label's images, by prediction")
     save(figure, path)
 
 
@@ -201,7 +209,6 @@ def _cells(
         shown, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest",
         extent=(-0.5, k - 0.5, k - 0.5, -0.5),
     )  # fmt: skip
-    axes.set_title(f"share of each label's {'images' if k > 1 else 'image'}, by prediction")
     axes.set_xlabel("prediction" if names else "prediction (number of the class)")
     axes.set_ylabel("label" if names else "label (number of the class)")
     axes.spines[:].set_visible(False)
@@ -210,7 +217,8 @@ def _cells(
     bar.outline.set_visible(False)
     if names:
         size = 10 if k <= ANNOTATED else 8
-        axes.set_xticks(range(k), names, rotation=90 if k > 4 else 0, fontsize=size)
+        crowded = k > 4 or max(map(len, names)) * k > 50
+        axes.set_xticks(range(k), names, rotation=90 if crowded else 0, fontsize=size)
         axes.set_yticks(range(k), names, fontsize=size)
     if counts is not None:
         for i, j in zip(*np.nonzero(counts), strict=True):
@@ -251,13 +259,16 @@ def _mistakes(axes: Axes, counts: Float[np.ndarray, "k k"], names: list[str]) ->
 
 
 @styled
-def per_class(values: Any, classes: Sequence[str], path: str | Path) -> None:
-    """A value from 0 to 1 for every class (its accuracy), the lowest on top.
+def per_class(
+    values: Any, classes: Sequence[str], path: str | Path, title: str = "accuracy by class"
+) -> None:
+    """A value from 0 to 1 for every class, the lowest on top.
 
     Up to forty classes are bars; of more, the twenty lowest are, beside the curve of all.
 
     Args:
         values: `(k,)`, array or CPU tensor; NaN for classes without an image.
+        title: What the values are.
     """
     numbers = np.asarray(values, dtype=np.float64)
     k = len(classes)
@@ -274,8 +285,12 @@ def per_class(values: Any, classes: Sequence[str], path: str | Path) -> None:
     mean = float(numbers[known].mean()) if len(known) else 0.0
     _bars(left, numbers[bars], [names[i] for i in bars], mean)
     missing = k - len(known)
-    title = "accuracy by class" if k <= NAMED else "the 20 lowest classes"
-    left.set_title(title + (f" ({missing} without images left out)" if missing else ""))
+    title += f" ({missing} without images left out)" if missing else ""
+    if k <= NAMED:
+        left.set_title(title)
+    else:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        left.set_title("the 20 lowest")
     save(figure, path)
 
 
@@ -285,11 +300,13 @@ def _bars(axes: Axes, values: Float[np.ndarray, " n"], names: list[str], mean: f
         return
     place = np.arange(len(names))
     axes.barh(place, values, color=BLUE, height=0.7)
-    for i, value in enumerate(values):
-        axes.text(value + 0.01, i, f"{100 * value:.0f}", va="center", fontsize=8, color=GREY)
     axes.axvline(mean, color=RED, lw=1.2, ls="--")
-    axes.text(mean, -0.7, f"mean {100 * mean:.1f} %", color=RED, fontsize=8, va="bottom",
-              ha="right" if mean > 0.6 else "left")  # fmt: skip
+    for i, value in enumerate(values):
+        axes.text(value + 0.01, i, f"{100 * value:.0f}", va="center", fontsize=8, color=GREY,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
+    left = mean > 0.6
+    axes.text(mean + (-0.01 if left else 0.01), -0.7, f"mean of all {100 * mean:.1f} %",
+              color=RED, fontsize=8, va="bottom", ha="right" if left else "left")  # fmt: skip
     axes.set_yticks(place, names, fontsize=9)
     axes.set_ylim(len(names) - 0.4, -1.4)
     _percent(axes)
@@ -301,62 +318,13 @@ def _percent(axes: Axes) -> None:
 
 
 def _sorted_curve(axes: Axes, values: Float[np.ndarray, " n"]) -> None:
-    axes.set_title("all classes, from lowest to highest")
+    axes.set_title("all, from lowest to highest")
     axes.fill_betweenx(np.arange(len(values)), values, color=BLUE, alpha=0.35, lw=0)
     axes.plot(values, np.arange(len(values)), color=BLUE)
     axes.set_ylim(len(values) - 0.5, -0.5)
-    axes.set_ylabel("classes")
+    axes.set_ylabel("classes, by rank")
     axes.grid(visible=True)
     _percent(axes)
-
-
-@styled
-def image_sheet(
-    images: Sequence[Any], captions: Sequence[str], path: str | Path, title: str = ""
-) -> None:
-    """A grid of images with a caption of up to two lines under each.
-
-    Args:
-        images: uint8 `(c, h, w)` of any sizes, arrays or CPU tensors; one channel is drawn grey, of
-            others than 1 and 3 the first three (or the first).
-        captions: One an image; a line break starts the second line. Long ones are shortened.
-    """
-    assert len(images) == len(captions), (len(images), len(captions))
-    if not len(images):
-        figure = canvas(1.5)
-        empty(figure.subplots(), f"{title}: none" if title else "no images")
-        save(figure, path)
-        return
-    columns = min(max(math.ceil(math.sqrt(len(images) * 1.2)), 3), 8)
-    cell = WIDTH // columns
-    pictures = [_fitted(np.asarray(image), cell - 8) for image in images]
-    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
-    tops = [36 if title else 6]
-    for row in rows:
-        tops.append(tops[-1] + max(picture.height for picture in row) + 36)
-    sheet = Image.new("RGB", (WIDTH, tops[-1]), "white")
-    figure = canvas(tops[-1] / 100)
-    figure.text(0.01, 1 - 10 / tops[-1], text(title, 100), va="top", fontsize=11)
-    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        row, column = divmod(i, columns)
-        centre = column * cell + cell // 2
-        sheet.paste(picture, (centre - picture.width // 2, tops[row]))
-        lines = [text(line, cell // 7) for line in str(caption).split("\n")[:2]]
-        height = 1 - (tops[row] + picture.height + 3) / tops[-1]
-        figure.text(centre / WIDTH, height, "\n".join(lines), ha="center", va="top", fontsize=8)
-    figure.figimage(np.asarray(sheet), zorder=-1, origin="upper")
-    save(figure, path)
-
-
-def _fitted(image: Num[np.ndarray, "c h w"], side: int) -> Image.Image:
-    """The image as large as fits into a square: small ones with their pixels to be seen."""
-    assert image.dtype == np.uint8, image.dtype
-    pixels = np.moveaxis(image[:3], 0, 2) if len(image) >= 3 else image[0]
-    height, width = pixels.shape[:2]
-    scale = side / max(height, width)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
-    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB").resize(size, method)
 
 
 COLOURS = 10

@@ -15,11 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
+from matplotlib.textpath import TextToPath
 
 P = ParamSpec("P")
 
 # Okabe and Ito's colours: told apart with any kind of colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+
+DOTS = 100
+"""Pixels an inch."""
 
 MISSING = "\u25a1"
 """An empty square, for letters that no font at hand has."""
@@ -51,6 +55,17 @@ def text(value: object, limit: int = 0) -> str:
     return f"{plain[:head]}\u2026{plain[len(plain) - (limit - 1 - head) :]}"
 
 
+def fitted(value: object, pixels: float, size: float) -> str:
+    """`text` of the value, shortened until it is at most so wide at that size in points."""
+    words = text(value)
+    font = font_manager.FontProperties(family=_fonts()[0], size=size)
+    for limit in range(len(words), 0, -1):
+        short = text(words, limit)
+        if TextToPath().get_text_width_height_descent(short, font, False)[0] * DOTS / 72 <= pixels:
+            return short
+    return ""
+
+
 def class_names(classes: Sequence[str], limit: int) -> list[str]:
     """Short names of all classes, made different by their number where two look alike."""
     short = [text(name, limit) or "''" for name in classes]
@@ -74,7 +89,7 @@ def styled(draw: Callable[P, None]) -> Callable[P, None]:
         "axes.grid": False,
         "grid.color": "#dddddd",
         "legend.frameon": False,
-        "savefig.dpi": 100,
+        "savefig.dpi": DOTS,
     }
 
     @functools.wraps(draw)
