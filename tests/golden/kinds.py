@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from . import efficientnet, optimizers, plain, swin
+from . import cifar, efficientnet, optimizers, plain, swin
 from .files import Golden
 
 Pairs = dict[str, tuple[Tensor, Tensor]]
@@ -49,6 +49,12 @@ OWED: dict[str, Kind] = {
     "mixer": Kind(plain.mixer, 2e-5, 0),
     "resnet_gn_v1": Kind(plain.resnet_gn_v1, 2e-5, 0),
     "resnet_bit_v2": Kind(plain.resnet_bit_v2, 2e-5, 0),
+    # efficientnetv2-paa specification, part D.
+    "wide_resnet": Kind(cifar.wide_resnet, 1e-5, 1e-4),
+    "wide_resnet_paa": Kind(cifar.wide_resnet_paa, 1e-5, 1e-4),
+    "shake_shake": Kind(cifar.shake_shake_net, 1e-5, 1e-4),
+    "pyramidnet": Kind(cifar.pyramidnet, 1e-5, 1e-4),
+    "shake_ops": Kind(cifar.shake_ops, 1e-5, 1e-4),
     # float64 throughout.
     "sam_trajectory": Kind(optimizers.sam_trajectory, 1e-9, 0),
     "rmsprop_tf": Kind(optimizers.rmsprop_tf, 1e-5, 1e-4),
@@ -58,9 +64,9 @@ LATER = frozenset({
     "cascade_inference", "coco_eval", "ddu", "ddu_segmentation", "det_assign", "due", "duq",
     "dyhead", "fpn_roialign",
     "mbt", "mbt_train_and_mel", "paa_a2c_loss", "paa_actor_critic",
-    "paa_apply", "paa_ops", "pyramidnet",
-    "seg_metrics", "shake_ops", "shake_shake", "sngp", "soft_nms",
+    "paa_apply", "paa_ops",
+    "seg_metrics", "sngp", "soft_nms",
     "sparse_dii", "spectral_norm", "uncertainty_metrics", "upernet", "video_swin",
-    "video_swin_inflate", "wide_resnet", "wide_resnet_paa", "yolos", "yolos_resize",
+    "video_swin_inflate", "yolos", "yolos_resize",
 })  # fmt: skip
 """Kinds that the specifications describe and nothing here can be compared with yet."""

@@ -21,7 +21,8 @@ from ninefold.models.presets import PRESETS
 ATTO = [name for name in PRESETS if name.endswith("_atto")]
 ONE_SIZE = ("mixer",)
 """Families that are made for one image size."""
-MAPS = ("swin", "focal", "resnet", "efficientnet", "efficientnet_v2")
+SHALLOWEST = {"wide_resnet": 10, "shake_shake": 8, "pyramidnet": 8}
+MAPS = ("swin", "focal", "resnet", "efficientnet", "efficientnet_v2", *SHALLOWEST)
 
 
 def shrunk(name: str, **options: Any) -> nn.Module:
@@ -31,6 +32,9 @@ def shrunk(name: str, **options: Any) -> nn.Module:
         changes["depths"] = (1,) * len(preset.options["depths"])
     elif preset.family == "resnet":
         changes["blocks"] = (1,) * len(preset.options["blocks"])
+    elif preset.family in SHALLOWEST:
+        bottleneck = preset.options.get("bottleneck", False)
+        changes["depth"] = SHALLOWEST[preset.family] + (3 if bottleneck else 0)
     elif preset.family.startswith("efficientnet"):
         changes["depth"] = 0.01
         if "stages" in preset.options:
@@ -82,7 +86,7 @@ def test_every_preset_keeps_the_contract_of_models(name: str, tmp_path: Path) ->
     model = shrunk(name)
     image = torch.randn(2, 3, 64, 64)
     model.train()(image).square().sum().backward()
-    without = [n for n, p in model.named_parameters() if p.grad is None]
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
     model.eval()
     with torch.no_grad():
@@ -142,7 +146,18 @@ def test_layers_by_depth_name_every_parameter_but_the_last_ones(name: str) -> No
     model = create_model(name)
     scales = rate_scales(model, 0.5, where=name)
     top = {n.split(".")[0] for n, scale in scales.items() if scale == 1.0}
-    assert top <= {"norm", "head", "classifier", "conv_head", "bn2", "pre_logits"}
+    assert top <= {
+        "norm",
+        "head",
+        "classifier",
+        "conv_head",
+        "bn1",
+        "bn2",
+        "bn_final",
+        "fc",
+        "fc_out",
+        "pre_logits",
+    }
     assert min(scales.values()) < 0.5
     freeze(model, 1, where=name)
     assert any(p.requires_grad for p in model.parameters())
@@ -159,7 +174,7 @@ def test_recomputing_in_the_backward_pass_changes_no_gradient(name: str) -> None
         model(
             torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
         ).sum().backward()
-        found.append([p.grad.clone() for p in model.parameters()])
+        found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
@@ -296,7 +311,7 @@ def test_timm_departs_from_the_official_vit_by_its_gelu() -> None:
 
 
 def test_model_files_do_not_know_each_other() -> None:
-    families = ["vit", "mixer", "resnet", "efficientnet", "focal", "swin"]
+    families = ["vit", "mixer", "resnet", "efficientnet", "focal", "swin", *SHALLOWEST]
     for family in families:
         source = Path(sys.modules["ninefold"].__file__ or "").parent / "models" / f"{family}.py"
         text = source.read_text()

@@ -1,17 +1,15 @@
 """SAM and its variants, and every known fault of the popular implementation."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import BatchNorm2d
 
 import ninefold
 from ninefold.core.errors import Refused
-from ninefold.optim import ASAM, GSAM, SAM, keep_statistics, make_optimizer
+from ninefold.optim import ASAM, GSAM, SAM, make_optimizer
 from ninefold.optim.config import AdamW, Asam, Gsam, Optim, RmspropTf, Sam, Sgd
 
 KINDS = [SAM, ASAM, GSAM]
@@ -157,7 +155,7 @@ def test_a_gradient_of_zero_moves_nothing(kind: type[SAM]) -> None:
     assert w.tolist() == [0.0, 0.0]
 
 
-# Noise and statistics
+# Noise
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -177,26 +175,6 @@ def test_both_passes_draw_the_same_dropout_and_steps_draw_others(kind: type[SAM]
     assert torch.equal(masks[0], masks[1])
     assert torch.equal(masks[2], masks[3])
     assert not torch.equal(masks[0], masks[2])
-
-
-def test_statistics_are_kept_within_and_restored_after_nesting_and_errors() -> None:
-    norm = BatchNorm2d(2, momentum=None)
-    frozen = BatchNorm2d(2).eval()
-    both = nn.ModuleList([norm, frozen])
-    x = torch.randn(3, 2, 4, 4)
-    with torch.no_grad():
-        expected = norm(x)
-        before = {name: value.clone() for name, value in both.state_dict().items()}
-        with suppress(KeyError), keep_statistics(both), keep_statistics(both):
-            assert torch.equal(norm(x), expected)
-            torch.testing.assert_close(frozen(x), x / (1 + frozen.eps) ** 0.5)
-            raise KeyError
-        for name, value in both.state_dict().items():
-            assert torch.equal(value, before[name])
-        norm(x + 1)
-    assert norm.num_batches_tracked is not None
-    assert int(norm.num_batches_tracked) == 2
-    assert norm.momentum is None
 
 
 # Faults of the popular implementation, specification section 10

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ninefold.core.batch import Batch
-from ninefold.optim.sam import SAM, keep_statistics
+from ninefold.layers.norm import keep_statistics
+from ninefold.optim.sam import SAM
 from ninefold.tasks.task import Task
 
 

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from ninefold.core.errors import Refused, nearest
 from ninefold.core.objects import is_reference
 from ninefold.core.preprocess import Preprocess
+from ninefold.models.cifar_presets import CIFAR_PRESETS
 from ninefold.models.conv_presets import EFFICIENTNET_PRESETS, RESNET_PRESETS, V1, V2_BASE
 from ninefold.models.preset import Family as Family
 from ninefold.models.preset import Preset as Preset
@@ -52,6 +53,9 @@ FAMILIES: dict[str, Family] = {
         {"stochastic_depth": "drop_path"},
         {"stages": V2_BASE},
     ),
+    "wide_resnet": Family("ninefold.models.wide_resnet:WideResNet", {"widen": "width"}),
+    "shake_shake": Family("ninefold.models.shake_shake:ShakeShakeNet", {"w_base": "width"}),
+    "pyramidnet": Family("ninefold.models.pyramidnet:PyramidNet", {}),
 }
 
 PRESETS: dict[str, Preset] = {
@@ -62,6 +66,7 @@ PRESETS: dict[str, Preset] = {
     **MIXER_PRESETS,
     **RESNET_PRESETS,
     **EFFICIENTNET_PRESETS,
+    **CIFAR_PRESETS,
 }
 
 

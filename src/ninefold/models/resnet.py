@@ -13,12 +13,12 @@ from functools import partial
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ninefold.core.errors import Refused, nearest
 from ninefold.layers.bottleneck import GROUPS, ResNetBody
 from ninefold.layers.conv import max_pool
 from ninefold.layers.drop import DropPath, rising_rates
+from ninefold.layers.norm import recomputed
 
 NORMS = ("batch", "group", "bit")
 
@@ -161,7 +161,7 @@ class ResNet(nn.Module):
     def features(self, image: Float[Tensor, "b i h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
         """Maps of all blocks, from fine to coarse; BiT's before the last norm."""
         if self.use_checkpoint and self.training:
-            return checkpoint(self.body, image, use_reentrant=False)
+            return recomputed(self.body, image)
         return self.body(image)
 
     def pool(self, features: list[Float[Tensor, "b _c _h _w"]]) -> Float[Tensor, "b d"]:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ninefold.optim.sam import ASAM as ASAM
     from ninefold.optim.sam import GSAM as GSAM
     from ninefold.optim.sam import SAM as SAM
-    from ninefold.optim.sam import keep_statistics as keep_statistics
     from ninefold.optim.schedule import factor as factor
 
 __getattr__, __dir__ = lazily(
@@ -41,7 +40,6 @@ __getattr__, __dir__ = lazily(
         "ASAM": "sam",
         "GSAM": "sam",
         "SAM": "sam",
-        "keep_statistics": "sam",
         "factor": "schedule",
     },
 )

@@ -6,8 +6,7 @@ programs do beside that: vit-augreg-sam specification, sections 9 and 10.
 """
 
 import logging
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -37,7 +36,7 @@ class SAM(Optimizer):
     `param_groups` and `state` are the base's own, so schedules and checkpoints see one optimizer;
     copies of weights are never part of them. Clipping belongs behind the last call:
     `sam.base.register_step_pre_hook(...)`. Running statistics of normalisations are the closure's
-    business: `keep_statistics` while `climbed`.
+    business: `layers.norm.keep_statistics` while `climbed`.
 
     Args:
         params: Tensors, or groups of them; `rho` may differ by group.
@@ -292,26 +291,6 @@ class GSAM(SAM):
                 p.grad = uphill[p] - self.alpha * across
             else:
                 p.grad = -self.alpha * across
-
-
-@contextmanager
-def keep_statistics(module: nn.Module) -> Generator[None]:
-    """Within, the normalisations of `module` leave running means, variances and counts alone.
-
-    In training mode they normalise by the batch as ever. May be nested, and undone by exceptions.
-    """
-    kept = [
-        (part, part.track_running_stats)
-        for part in module.modules()
-        if isinstance(part, nn.modules.batchnorm._NormBase)  # pyright: ignore[reportPrivateUsage]
-    ]
-    try:
-        for part, _ in kept:
-            part.track_running_stats = False
-        yield
-    finally:
-        for part, tracked in kept:
-            part.track_running_stats = tracked
 
 
 class _Noise:
