@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ninefold.app.cli import main
@@ -138,6 +139,38 @@ def test_predict_names_a_bad_file_and_goes_on_with_the_rest(
     assert "bad.jpg" in err
     assert "gone.jpg" in err
     assert err.count("\n") == 2
+    assert "bad.jpg" in refused(capsys, "predict", str(run), "bad.jpg")
+
+
+def test_a_picture_shortens_a_label_that_would_reach_its_probability() -> None:
+    from ninefold.app.pictures import LINE, SIDE, save_picture
+    from ninefold.engine.opened import Prediction
+
+    long = [("W" * 99, 0.001), ("\u732b " * 40, 0.001)]
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    save_picture(image, Prediction("a.png", *long[0], 0.5, long), Path("long.png"))
+    short = [("W", 0.001), ("\u732b", 0.001)]
+    save_picture(image, Prediction("a.png", *short[0], 0.5, short), Path("short.png"))
+    gap, bottom = SIDE - 84 + 8, SIDE + 4 + 2 * LINE
+    one, other = (
+        np.asarray(Image.open(f"{name}.png"))[SIDE + 6 : bottom, gap:] for name in ("long", "short")
+    )
+    assert (one == other).all()
+
+
+def test_eval_of_a_run_that_may_not_be_written_to_prints_and_says_so(
+    run: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    assert "batch_size is 0" in refused(capsys, "eval", str(run), "--batch-size", "0")
+    monkeypatch.setattr("ninefold.app.use.append_line", refuse)
+    capsys.readouterr()
+    assert main(["eval", str(run)]) == 0
+    out, err = capsys.readouterr()
+    assert "\nimages" in out
+    assert err == f"ninefold eval: {run / 'results.jsonl'}: not kept there: permission denied\n"
 
 
 def test_embed_writes_features_a_picture_and_a_line_a_probe(
@@ -341,7 +374,8 @@ def test_a_runs_folder_is_no_recipe_no_seeds_and_no_weights(run: Path, capsys: C
     told = refused(capsys, "train", *words, "--seeds", "2", "--out", str(run))
     assert "holds one run, not several seeds" in told
     told = refused(capsys, "train", *words, "--weights", str(run))
-    assert "is a folder with model.safetensors" in told
+    assert "is a folder with " in told
+    assert "model.safetensors" in told
 
 
 def test_weights_with_other_classes_are_refused_with_both_lists_and_a_way_out(

@@ -229,6 +229,14 @@ def test_flat_images_are_no_near_duplicates(tmp_path: Path) -> None:
     assert check_data(str(tmp_path / "flat")) == []
 
 
+def test_a_single_class_is_told_as_nothing_can_be_learnt_of_it(shapes: Path) -> None:
+    for folder in [f for f in shapes.glob("*/*") if f.name != "disc"]:
+        shutil.rmtree(folder)
+    (told,) = [f for f in check_data(shapes) if f.kind == "one-class"]
+    assert told.level == "error"
+    assert told.message.startswith("class 'disc' is the only one")
+
+
 def test_findings_are_the_same_whatever_the_number_of_threads(shapes: Path) -> None:
     for spoil in (spoil_empty, spoil_tiny, spoil_copy_across, spoil_near, spoil_single):
         spoil(shapes)
@@ -273,7 +281,7 @@ def test_every_odd_kind_of_file_that_can_be_decoded_is_sound(tmp_path: Path) -> 
     files = write_good(tmp_path / "zoo" / "odd")
     levels = np.random.default_rng(0).integers(0, 256, (5, 40, 30), dtype=np.uint8)
     np.save(tmp_path / "zoo" / "odd" / "five.npy", levels)
-    findings = check_data(str(tmp_path / "zoo"))
+    findings = [f for f in check_data(str(tmp_path / "zoo")) if f.kind != "one-class"]
     assert {f.level for f in findings} <= {"note", "warning"}
     assert {f.kind for f in findings} <= {"near-duplicate", "duplicate", "extension", "rotated"}
     assert count_data(str(tmp_path / "zoo")) == {"all": {"odd": len(files) + 1}}
@@ -281,6 +289,8 @@ def test_every_odd_kind_of_file_that_can_be_decoded_is_sound(tmp_path: Path) -> 
 
 def test_bad_files_of_every_kind_are_told(tmp_path: Path) -> None:
     files = write_bad(tmp_path / "zoo" / "odd")
+    (tmp_path / "zoo" / "even").mkdir()
+    Image.new("L", (40, 40)).save(tmp_path / "zoo" / "even" / "good.png")
     errors = {f.file for f in check_data(str(tmp_path / "zoo")) if f.level == "error"}
     assert errors == {str(file) for file in files}
 

@@ -48,7 +48,7 @@ def embed(given: Namespace) -> int:
     draw_features(embeddings, picture)
     results = [_probed(kind, embeddings, opened, run) for kind in kinds]
     if results:
-        print(_table(results))
+        print(_table(results, len(embeddings.classes)))
     n, d = embeddings.features.shape
     print(f"{out}: {n:,} images, {d} features each; picture: {picture}")
     return 0
@@ -83,9 +83,10 @@ def _probed(kind: str, embeddings: Embeddings, opened: Opened, run: Path | None)
     return result
 
 
-def _table(results: list[Result]) -> str:
+def _table(results: list[Result], classes: int) -> str:
     """A row a probe: what was chosen, its metric on the validation part, all on the last part."""
     names = list(dict.fromkeys(name for result in results for name in result.metrics))
+    names = list(printing.telling(dict.fromkeys(names), classes))
     chosen = next(key for key in results[0].conditions if key.startswith("val_"))
     rows = [
         (

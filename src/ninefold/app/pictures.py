@@ -11,11 +11,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ninefold.engine.opened import Prediction
+from ninefold.report.style import DOTS, fitted, font_file
 
 SIDE = 384
 """Width of a picture, in pixels; a small image is enlarged to it without smoothing."""
 LINE = 26
 """Height of a label's line, in pixels."""
+FONT = 14
+"""Height of letters, in pixels."""
 INK, PAPER, BAR, FIRST_BAR = "#1b1f24", "#ffffff", "#c9d4e0", "#7fb2e5"
 
 
@@ -25,13 +28,14 @@ def save_picture(image: UInt8[Tensor, "c h w"], prediction: Prediction, path: Pa
     page = Image.new("RGB", (SIDE, photo.height + LINE * len(prediction.top) + 6), PAPER)
     page.paste(photo, (0, 0))
     draw = ImageDraw.Draw(page)
-    font = ImageFont.load_default(size=15)
+    font = ImageFont.truetype(font_file(), FONT)
     for row, (label, probability) in enumerate(prediction.top):
         top = photo.height + 4 + row * LINE
         right = round(SIDE * probability)
         if right:
             draw.rectangle((0, top, right, top + LINE - 4), fill=BAR if row else FIRST_BAR)
-        draw.text((6, top + 2), label, fill=INK, font=font)
+        name = fitted(label, SIDE - 84, FONT * 72 / DOTS)
+        draw.text((6, top + 2), name, fill=INK, font=font)
         draw.text(
             (SIDE - 6, top + 2), f"{100 * probability:.1f} %", fill=INK, font=font, anchor="ra"
         )

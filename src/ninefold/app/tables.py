@@ -138,7 +138,8 @@ def check(given: Namespace) -> int:
         rows = [(f.level, f.kind, f.file, f.message) for f in findings]
         print(printing.table(("level", "kind", "file", "what"), rows))
     count = Counter(f.level for f in findings)
-    told = ", ".join(f"{count[level]} {level}s" for level in ("error", "warning", "note"))
+    levels = ("error", "warning", "note")
+    told = ", ".join(f"{count[k]} {k}{'' if count[k] == 1 else 's'}" for k in levels)
     print(f"{given.path}: {told}")
     return 1 if count["error"] or count["warning"] else 0
 

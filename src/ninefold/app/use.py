@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from ninefold.core.errors import Refused
 from ninefold.core.labels import labels_for
 from ninefold.core.results import append_line
 from ninefold.data.open import open_images
-from ninefold.engine.folder import RESULTS
+from ninefold.engine.folder import RESULTS, claim
 from ninefold.engine.opened import Opened, Prediction, open_model, open_run
 from ninefold.models.presets import PRESETS
 
@@ -34,6 +35,7 @@ def evaluate(given: Namespace) -> int:
     metrics = printing.telling(result.metrics, len(opened.classes))
     rows = [(name, printing.metric(name, value)) for name, value in metrics.items()]
     line = result.line()
+    rows.append(("images", f"{line['images']:,}"))
     published = PRESETS[given.run].accuracy if given.run in PRESETS else 0.0
     if published and opened.weights and opened.classes == labels_for(1000):
         line["published_top1"] = published
@@ -43,22 +45,34 @@ def evaluate(given: Namespace) -> int:
     rows += [(key, str(value)) for key, value in opened.weights.items()]
     print(printing.table((given.split, data), rows))
     if Path(given.run).is_dir():
-        append_line(Path(given.run) / RESULTS, line)
+        _keep(Path(given.run) / RESULTS, line)
     else:
         print(json.dumps(line, ensure_ascii=False))
     return 0
 
 
+def _keep(path: Path, line: dict[str, Any]) -> None:
+    """Add the line to a run's results, which somebody else may own."""
+    try:
+        append_line(path, line)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        print(f"ninefold eval: {path}: not kept there: {reason}", file=sys.stderr)
+
+
 def predict(given: Namespace) -> int:
-    """A JSON line an image; 1 if a file could not be read, which stops none of the others."""
+    """A JSON line an image; a file that cannot be read stops none of the others.
+
+    Returns:
+        0; 1 if some files could not be read, 2 if none could.
+    """
     if given.batch_size < 1:
         raise Refused(f"--batch-size {given.batch_size}: one at the least")
     files = _Files(given.files)
     opened = open_given(given)
-    out = Path(given.out) if given.out else None
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+    out = claim(given.out) if given.out else None
     taken: set[str] = set()
+    read = 0
     for names, images in files.parts(given.batch_size):
         said = opened.predict(images, top=given.top, batch_size=given.batch_size)
         for name, image, one in zip(names, images, said, strict=True):
@@ -67,7 +81,8 @@ def predict(given: Namespace) -> int:
             if out is not None:
                 save_picture(image, prediction, out / _free(Path(name).stem, taken))
         sys.stdout.flush()
-    return 1 if files.bad else 0
+        read += len(names)
+    return 0 if not files.bad else 1 if read else 2
 
 
 class _Files:

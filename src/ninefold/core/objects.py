@@ -6,6 +6,7 @@ says so when it is opened in another process.
 """
 
 import importlib
+from pathlib import PurePath
 from typing import Any
 
 from ninefold.core.errors import Refused, nearest
@@ -45,9 +46,9 @@ def find(name: str) -> Any:
 
 
 def name_of(value: Any) -> str:
-    """The name under which `find` gives `value` back; strings are returned as they are."""
-    if isinstance(value, str):
-        return value
+    """The name under which `find` gives `value` back; strings and paths are returned as text."""
+    if isinstance(value, str | PurePath):
+        return str(value)
     module, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
     if module and name and module != "__main__" and "<" not in name:
         reference = f"{module}:{name}"

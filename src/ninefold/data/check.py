@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +30,11 @@ Progress = Callable[[int, int], None]
 
 
 def check_data(
-    path: str, *, progress: Progress | None = None, pixel_limit: int = PIXEL_LIMIT, threads: int = 8
+    path: str | Path,
+    *,
+    progress: Progress | None = None,
+    pixel_limit: int = PIXEL_LIMIT,
+    threads: int = 8,
 ) -> list[Finding]:
     """What is wrong with a data set: the worst first, then by kind and file.
 
@@ -41,7 +46,7 @@ def check_data(
     Raises:
         Refused: nothing is there that could be a data set.
     """
-    inventory = take_inventory(path)
+    inventory = take_inventory(str(path))
     with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own words about odd files; ours follow
         probes: list[Probe] = []
@@ -101,7 +106,16 @@ def _classes(inventory: Inventory) -> Iterator[Finding]:
             if learnt and number and not learnt.get(name):
                 message = f"class {name!r} is in {split} and not in train; it cannot be learnt"
                 yield Finding("class-not-in-train", "error", where, message)
+    yield from _one_class(inventory)
     yield from _imbalance(inventory.path, {k: v for k, v in learnt.items() if v})
+
+
+def _one_class(inventory: Inventory) -> Iterator[Finding]:
+    """Nothing to tell apart, unless images have several labels, or none."""
+    names = {name for classes in inventory.classes.values() for name in classes}
+    if len(names) == 1 and not any(len(entry.labels) > 1 for entry in inventory.entries):
+        message = f"class {names.pop()!r} is the only one; classification needs two or more"
+        yield Finding("one-class", "error", inventory.path, message)
 
 
 def _imbalance(path: str, counts: dict[str, int]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ Shapes: n images, d features, c classes.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,6 +201,8 @@ def check_place(path: str | Path) -> None:
         raise Refused(f"{path}: is written as safetensors; name it {path.stem}.safetensors")
     if path.parent != Path() and not path.parent.is_dir():
         raise Refused(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise Refused(f"{path}: {path.parent} may not be written to; choose another --out")
     if not path.exists():
         return
     try:

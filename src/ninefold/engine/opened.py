@@ -107,7 +107,7 @@ class Opened:
             Failed: out of memory.
         """
         if top < 1 or batch_size < 1:
-            raise Refused(f"predict: top is {top}, batch_size {batch_size}; both count from 1")
+            raise Refused(f"top is {top}, batch_size {batch_size}; both count from 1")
         records = _records(images, self.preprocess.channels)
         prepare = Prepare(self.preprocess, self.device)
         batches = evaluation_batches(
@@ -137,6 +137,8 @@ class Opened:
         Raises:
             Refused: the data cannot be opened, have no such split, or other classes.
         """
+        if batch_size < 1:
+            raise Refused(f"batch_size is {batch_size}; 1 at the least")
         opened = self._open(data)
         records = _by_name(_choose(opened, split), opened, self.classes)
         batches = evaluation_batches(

@@ -113,6 +113,10 @@ def finish(run: Run, changes: dict[str, Any]) -> Run:
     method = values.get("uncertainty", run.uncertainty)
     if method != "softmax":
         raise Refused(f"no uncertainty method is called {method!r}; there is softmax")
+    backbone = values.get("backbone", run.backbone)
+    if backbone:
+        model = values.get("model", run.model)
+        raise Refused(f"backbone {backbone!r}: {model} is whole by itself and takes none")
     if "image_size" in values:
         values["preprocess"] = run.preprocess.changed(image_size=values.pop("image_size"))
         values.setdefault("fit_image_size", False)

@@ -77,6 +77,7 @@ def rate_search(tried: Sequence[dict[str, float]], chosen: float, path: str | Pa
     """
     figure = canvas(3.6)
     axes = figure.subplots()
+    axes.set_title("training loss while the learning rate rises, step by step")
     rates = [step["lr"] for step in tried]
     smooth = [step["smooth"] for step in tried]
     axes.plot(rates, [step["loss"] for step in tried], ".", color=GREY, label="a step")

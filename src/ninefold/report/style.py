@@ -40,6 +40,11 @@ def _fonts() -> tuple[list[str], frozenset[int]]:
     return names, frozenset().union(*letters)
 
 
+def font_file() -> str:
+    """The file of the font that has the most letters of those at hand."""
+    return font_manager.findfont(_fonts()[0][-1])
+
+
 def text(value: object, limit: int = 0) -> str:
     """One printable line of at most `limit` letters (0: any), shortened in its middle.
 
