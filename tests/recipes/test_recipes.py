@@ -1,6 +1,7 @@
 """Recipes: the specification's constants, parts by name and as objects, errors."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -194,3 +195,10 @@ def test_recipes_are_reached_as_attributes_after_their_modules_were_imported() -
     assert callable(ninefold.recipes.finetune)
     with pytest.raises(AttributeError, match="did you mean 'finetune'"):
         _ = ninefold.recipes.finetun
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_path_is_as_good_as_its_name(name: str) -> None:
+    recipe = find_recipe(name)
+    paths = {key: Path(value) for key, value in WANTED.items()}
+    assert recipe(**paths, head_map=Path("rows")) == recipe(**WANTED, head_map="rows")

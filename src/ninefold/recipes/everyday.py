@@ -1,5 +1,6 @@
 """Recipes of no paper: a first result, and training on one's own photos from given weights."""
 
+from pathlib import Path
 from typing import Any
 
 from ninefold.core.objects import name_of
@@ -91,7 +92,7 @@ def finetune(
     *,
     model: object = "swin_tiny",
     data: object = "",
-    weights: str = "pretrained",
+    weights: str | Path = "pretrained",
     optim: object = "adamw",
     augment: object = "light",
     batch_size: int = 64,
@@ -110,7 +111,7 @@ def finetune(
         recipe="finetune",
         model=name,
         data=name_of(required("finetune", "data", data, "FOLDER with one folder a class")),
-        weights=weights,
+        weights=str(weights),
         reset_head=True,
         head_map="" if "reset_head" in changes else "names",
         drop_path=min(0.1, preset.drop_path),

@@ -102,6 +102,9 @@ def finish(run: Run, changes: dict[str, Any]) -> Run:
     for part in ("model", "backbone", "data"):
         if part in values:
             values[part] = name_of(values[part])
+    for file in ("weights", "head_map"):
+        if file in values:
+            values[file] = str(values[file])
     if "augment" in values:
         values["augment"] = choose_augment(values["augment"])
     if values.get("optim") == run.optim.kind:

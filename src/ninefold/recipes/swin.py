@@ -5,6 +5,7 @@ the configurations of the authors' repository; where the paper's text differs, t
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ninefold.core.objects import name_of
@@ -74,7 +75,7 @@ def swin_in22k_to_1k(
     *,
     model: object = "",
     data: object = "",
-    weights: str = "",
+    weights: str | Path = "",
     image_size: int = 0,
     optim: object = "adamw",
     augment: object = "swin",
@@ -101,7 +102,7 @@ def swin_384(
     *,
     model: object = "swin_base_384",
     data: object = "",
-    weights: str = "",
+    weights: str | Path = "",
     optim: object = "adamw",
     augment: object = "swin",
     batch_size: int = 1024,
