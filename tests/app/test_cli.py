@@ -113,6 +113,10 @@ def test_version_is_that_of_the_package(capsys: Captured) -> None:
         (["train", "--augment.crop-area", "0.5"], "augment.crop_area"),
         (["train", "--optim.momentum", "0.9"], "--optim.momentum does not belong to optim 'adamw'"),
         (["train", "--backbone", "swin_tiny"], "swin_atto is whole by itself and takes none"),
+        (
+            ["train", "--loss", "focal"],
+            "no loss is called 'focal'; yours is named as package.module:Name",
+        ),
         (["train", "--resume"], "--resume needs --out FOLDER"),
         (["train", "--seeds", "0"], "--seeds 0: one at the least"),
         (["train", "nowhere/run.yaml"], "nowhere/run.yaml: there is no such file"),

@@ -419,6 +419,7 @@ def test_an_image_size_that_does_not_fit_is_refused(words: list[str], capsys: Ca
         (["check", "nowhere"], "nowhere"),
         (["convert", "nowhere.pth", "out.safetensors"], "nowhere.pth"),
         (["train", "--model", "own_parts.modl:Small"], "own_parts.modl"),
+        (["train", "--data", DATA, "--augment", "own_parts.modl:flip"], "own_parts.modl"),
         (["train", "--data", "synthetic://classification?sise=3"], "sise"),
         (["train", "--model-options", "depth=3"], "did you mean 'depths'"),
     ],

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ninefold.core.batch import Batch
 from ninefold.core.errors import Refused
+from ninefold.core.objects import find
 from ninefold.core.options import read_options
 from ninefold.core.preprocess import Preprocess
 from ninefold.data.folder import split_folders
@@ -99,6 +100,8 @@ def build(run: Run, world: int) -> Parts:
         notes.append(f"trains at {size} x {size} pixels, as large as the images are")
         run = run.changed(preprocess=run.preprocess.changed(image_size=size))
     task = make_task(data.task, data.classes, run.loss)
+    if run.augment.custom:
+        find(run.augment.custom)  # refused now if it is not there, and not at the first step
     options: dict[str, Any] = {
         "image_size": run.preprocess.image_size,
         "in_channels": run.preprocess.channels,

@@ -112,6 +112,10 @@ def finish(run: Run, changes: dict[str, Any]) -> Run:
     elif "optim" in values:
         values["optim"] = choose_optim(values["optim"])
     if "loss" in values and not isinstance(values["loss"], Loss):
+        if isinstance(values["loss"], str) and not is_reference(values["loss"]):
+            raise Refused(
+                f"no loss is called {values['loss']!r}; yours is named as package.module:Name"
+            )
         values["loss"] = run.loss.changed(custom=name_of(values["loss"]))
     method = values.get("uncertainty", run.uncertainty)
     if method != "softmax":
