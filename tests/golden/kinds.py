@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from . import cifar, efficientnet, optimizers, plain, swin
+from . import cifar, efficientnet, optimizers, patches, plain, swin
 from .files import Golden
 
 Pairs = dict[str, tuple[Tensor, Tensor]]
@@ -55,6 +55,10 @@ OWED: dict[str, Kind] = {
     "shake_shake": Kind(cifar.shake_shake_net, 1e-5, 1e-4),
     "pyramidnet": Kind(cifar.pyramidnet, 1e-5, 1e-4),
     "shake_ops": Kind(cifar.shake_ops, 1e-5, 1e-4),
+    "paa_ops": Kind(patches.paa_ops, 1e-5, 1e-4),
+    "paa_apply": Kind(patches.paa_apply, 1e-5, 1e-4),
+    "paa_a2c_loss": Kind(patches.paa_a2c_loss, 1e-5, 1e-4),
+    "paa_actor_critic": Kind(patches.paa_actor_critic, 1e-5, 1e-4),
     # float64 throughout.
     "sam_trajectory": Kind(optimizers.sam_trajectory, 1e-9, 0),
     "rmsprop_tf": Kind(optimizers.rmsprop_tf, 1e-5, 1e-4),
@@ -62,10 +66,7 @@ OWED: dict[str, Kind] = {
 
 LATER = frozenset({
     "cascade_inference", "coco_eval", "ddu", "ddu_segmentation", "det_assign", "due", "duq",
-    "dyhead", "fpn_roialign",
-    "mbt", "mbt_train_and_mel", "paa_a2c_loss", "paa_actor_critic",
-    "paa_apply", "paa_ops",
-    "seg_metrics", "sngp", "soft_nms",
+    "dyhead", "fpn_roialign", "mbt", "mbt_train_and_mel", "seg_metrics", "sngp", "soft_nms",
     "sparse_dii", "spectral_norm", "uncertainty_metrics", "upernet", "video_swin",
     "video_swin_inflate", "yolos", "yolos_resize",
 })  # fmt: skip

@@ -38,6 +38,7 @@ def changed(name: str, folder: Path, change: Change, to: str = "changed.safetens
 TOO_LARGE = {
     "resnet_gn_v1", "resnet_bit_v2", "efficientnet_timm", "efficientnet_torchvision",
     "wide_resnet", "wide_resnet_paa", "shake_shake", "pyramidnet",
+    "paa_actor_critic",
 }  # fmt: skip
 """Kinds whose smallest file takes a seventh of the room or more; of these models ResNets and
 EfficientNets are compared with timm and torchvision in tests/models/test_zoo.py."""

@@ -7,6 +7,11 @@ from ninefold.core.lazy import lazily
 if TYPE_CHECKING:
     from ninefold.augment.batch import BatchAugment as BatchAugment
     from ninefold.augment.config import Augment as Augment
+    from ninefold.augment.patch_agent import PatchAgent as PatchAgent
+    from ninefold.augment.patch_credit import a2c_loss as a2c_loss
+    from ninefold.augment.patch_ops import OPERATIONS as OPERATIONS
+    from ninefold.augment.patches import augment_patches as augment_patches
+    from ninefold.augment.patches import draw_execution as draw_execution
     from ninefold.augment.randaugment import RandAugment as RandAugment
     from ninefold.augment.randaugment import read_randaugment as read_randaugment
     from ninefold.augment.sample import SampleAugment as SampleAugment
@@ -16,6 +21,11 @@ __getattr__, __dir__ = lazily(
     {
         "BatchAugment": "batch",
         "Augment": "config",
+        "PatchAgent": "patch_agent",
+        "a2c_loss": "patch_credit",
+        "OPERATIONS": "patch_ops",
+        "augment_patches": "patches",
+        "draw_execution": "patches",
         "RandAugment": "randaugment",
         "read_randaugment": "randaugment",
         "SampleAugment": "sample",
