@@ -66,13 +66,13 @@ def attend(
     Departs: which kernel computes it depends on shape and device, so results differ by rounding.
     """
     factor: float = q.shape[-1] ** -0.5 if scale is None else scale
-    if _observers or (q.device.type == "cpu" and k.shape[-2] <= EXPLICIT_KEYS):
-        if is_widened(v):
-            with torch.autocast("cpu", enabled=False):
-                parts = q.float(), k.float(), v.float(), None if bias is None else bias.float()
-                return _explicit(*parts, factor, dropout).to(v.dtype)
-        return _explicit(q, k, v, bias, factor, dropout)
-    return _fused(q, k, v, bias, factor, dropout)
+    explicit = _observers or (q.device.type == "cpu" and k.shape[-2] <= EXPLICIT_KEYS)
+    compute = _explicit if explicit else _fused
+    if is_widened(v):
+        with torch.autocast("cpu", enabled=False):
+            parts = q.float(), k.float(), v.float(), None if bias is None else bias.float()
+            return compute(*parts, factor, dropout).to(v.dtype)
+    return compute(q, k, v, bias, factor, dropout)
 
 
 def attend_by_bias(

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ninefold.layers.linear import is_watched
+
 
 class DropPath(nn.Module):
     """In training, zero a residual branch for a random share of the samples.
@@ -27,6 +29,10 @@ class DropPath(nn.Module):
         keep = 1 - self.rate
         kept = torch.rand(x.shape[0], *(1,) * (x.dim() - 1), device=x.device) < keep
         return x * (kept.to(x.dtype) / (keep if self.scale_by_keep else 1.0))
+
+    def is_idle(self) -> bool:
+        """Whether branches pass unchanged and unwatched, so that nobody misses the call."""
+        return not (self.training and self.rate) and not is_watched(self)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:g}"

@@ -11,13 +11,16 @@ the keys of which window, and one gather fetches them.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ninefold.layers.attention import attend
-from ninefold.layers.window import places, relative_index, window_mask
+from ninefold.layers.attention import attend, is_observed
+from ninefold.layers.bias import LastBias
+from ninefold.layers.linear import linear, project
+from ninefold.layers.partition import places, relative_index, window_mask
 
 Pair = tuple[int, int]
 
@@ -162,40 +165,56 @@ class FocalAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
+        self._last = LastBias()
 
     def forward(
-        self, x: Float[Tensor, "b h w c"], pooled: list[Float[Tensor, "b _h _w c"]], shift: int
-    ) -> Float[Tensor, "b h w c"]:
+        self,
+        x: Float[Tensor, "b h w c"],
+        pooled: list[Float[Tensor, "b _h _w c"]],
+        shift: int,
+        size: Pair,
+        residual: Float[Tensor, "b rows columns c"] | None = None,
+    ) -> Float[Tensor, "b rows columns c"]:
         """Attend.
 
         Args:
             x: A map of whole windows, already rolled.
             pooled: One map a level.
-            shift: By how much it was rolled.
+            shift: By how much it was rolled, which is undone.
+            size: Rows and columns of the map before padding, which is cut off.
+            residual: Added to the output, if given.
         """
         b, rows, columns, c = x.shape
-        size, n, heads = (rows, columns), self.window**2, self.num_heads
-        where = places(size, (self.window, self.window), (0, 0), x.device)
+        heads, whole = self.num_heads, (rows, columns)
+        where = places(whole, (self.window, self.window), (0, 0), x.device)
         keys = focal_keys(
-            size, self.window, self.expand, self.focal_window, len(pooled), shift, x.device
+            whole, self.window, self.expand, self.focal_window, len(pooled), shift, x.device
         )
-        qkv = self.qkv(x)
-        q = where.cut(qkv[..., :c])
-        fine = qkv[..., c:].flatten(1, 2)
+        qkv = linear(x, self.qkv).flatten(1, 2)
+        fine = qkv[..., c:]
         if pooled:
             coarse = torch.cat([y.flatten(1, 2) for y in pooled], dim=1)
             bias = None if self.qkv.bias is None else self.qkv.bias[c:]
             fine = torch.cat([fine, nn.functional.linear(coarse, self.qkv.weight[c:], bias)], dim=1)
-        kv = fine.index_select(1, keys.index).view(b, where.windows, -1, 2, heads, c // heads)
-        k, v = kv.permute(3, 0, 1, 4, 2, 5).unbind(0)
-        q = q.unflatten(-1, (heads, -1)).transpose(2, 3)
+        # Heads before windows: what is gathered is then laid out as the products want it.
+        q = where.cut(_by_head(qkv[..., :c], heads))
+        k, v = (
+            _by_head(part, heads).index_select(1, keys.index) for part in fine.chunk(2, dim=-1)
+        )
+        q, k, v = (t.reshape(b, heads, where.windows, -1, c // heads) for t in (q, k, v))
+        bias = self._remembered((whole, shift, len(pooled)), keys.mask)
         dropout = self.attn_drop if self.training else 0.0
-        y = attend(q, k, v, self._bias(keys.mask), scale=self.scale, dropout=dropout)
-        y = self.proj_drop(self.proj(y.transpose(2, 3).reshape(b, where.windows, n, c)))
-        return where.join(y, size)
+        if is_observed():  # who watches expects windows before heads, as everywhere
+            q, k, v, bias = (t.transpose(-4, -3) for t in (q, k, v, bias))
+        y = attend(q, k, v, bias, scale=self.scale, dropout=dropout)
+        y = y.transpose(1, 2) if is_observed() else y
+        y = where.join(y.reshape(b * heads, where.windows, -1, c // heads), whole)
+        y = y.view(b, heads, rows, columns, -1).permute(0, 2, 3, 1, 4).reshape(x.shape)
+        if shift:
+            y = y.roll((shift, shift), (1, 2))
+        return project(y[:, : size[0], : size[1]], self.proj, self.proj_drop, residual)
 
-    def _bias(self, mask: Tensor | None) -> Float[Tensor, "... n k"]:
-        """`(h, n, k)`, or with a mask `(g, h, n, k)`."""
+    def _bias(self, mask: Tensor | None) -> Float[Tensor, "h g_or_1 n k"]:
         table, window = self.relative_position_bias_table, (self.window, self.window)
         n = self.window**2
         index = relative_index(window, window, table.device).flatten()
@@ -206,5 +225,38 @@ class FocalAttention(nn.Module):
             side = span(self.focal_window, level)
             index = pooled_index(self.window, side, table.device)
             parts.append(entries.index_select(1, index).view(self.num_heads, n, -1))
-        bias = torch.cat(parts, dim=-1)
-        return bias if mask is None else bias + mask.to(bias.dtype)
+        bias = torch.cat(parts, dim=-1)[:, None]
+        return bias if mask is None else bias + mask.to(bias.dtype).transpose(0, 1)
+
+    def _remembered(self, key: object, mask: Tensor | None) -> Tensor:
+        near = self.relative_position_bias_table_to_neighbors
+        tables = (
+            self.relative_position_bias_table,
+            *(() if near is None else (near,)),
+            *self.relative_position_bias_table_to_windows,
+        )
+        learns = torch.is_grad_enabled() and any(table.requires_grad for table in tables)
+        if learns or torch.compiler.is_compiling() or tables[0].is_inference():
+            return self._bias(mask)
+        key = (key, tables[0].device, tables[0].dtype)
+        bias = self._last.get(key, tables)
+        if bias is None:
+            with torch.inference_mode(False), torch.no_grad():
+                bias = self._bias(mask)
+            self._last.put(key, tables, bias)
+        return bias
+
+    def train(self, mode: bool = True) -> Self:
+        """Also forget the remembered bias."""
+        self._last = LastBias()
+        return super().train(mode)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self._last = LastBias()
+        return super()._apply(fn, recurse)
+
+
+def _by_head(x: Tensor, heads: int) -> Tensor:
+    """`(b, t, c)` as `(b * h, t, d)`."""
+    b, t, c = x.shape
+    return x.view(b, t, heads, c // heads).transpose(1, 2).reshape(b * heads, t, c // heads)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ninefold.layers.linear import Gelu, is_eager, is_watched, linear
+from ninefold.layers.linear import Gelu, activate, is_eager, is_plain, is_watched, linear, way_of
 
 PIECE = 3 * 2**22
 """Bytes of hidden values at a time where no gradients are needed: less memory for large maps."""
@@ -44,6 +44,28 @@ class Mlp(nn.Module):
         if torch.is_grad_enabled() or not is_eager(x) or is_watched(self.fc1, self.fc2):
             return linear(linear(x, self.fc1, gelu=self.gelu), self.fc2, residual=residual)
         return self._in_pieces(x, residual)
+
+    def across(
+        self, x: Float[Tensor, "b c d"], residual: Float[Tensor, "b c d"] | None = None
+    ) -> Float[Tensor, "b c d"]:
+        """The same along the last axis but one, `self(x.mT).mT`, added to `residual` if given.
+
+        Where the weights can stand on the left of the products, nothing is transposed.
+        """
+        drops = self.drop.training and self.drop.p > 0
+        first, second, count = self.fc1, self.fc2, len(x)
+        if (
+            drops
+            or not (is_plain(x, first) and is_plain(x, second) and isinstance(self.act, nn.GELU))
+            or is_watched(self.act, self.drop)
+            or torch.is_autocast_enabled("cpu")
+            or way_of(x.dtype) != "public"
+        ):
+            y = self(x.mT).mT
+            return y if residual is None else residual + y
+        y = torch.baddbmm(first.bias[:, None], first.weight.expand(count, -1, -1), x)
+        rest = second.bias[:, None] if residual is None else residual + second.bias[:, None]
+        return torch.baddbmm(rest, second.weight.expand(count, -1, -1), activate(y, self.gelu))
 
     def _in_pieces(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """A few rows at a time, so that the hidden values never exist as a whole."""

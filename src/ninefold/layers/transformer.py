@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ninefold.layers.attention import attend
 from ninefold.layers.drop import DropPath
-from ninefold.layers.linear import Gelu
+from ninefold.layers.linear import Gelu, linear, project
 from ninefold.layers.mlp import Mlp
 
 
@@ -35,12 +35,15 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, x: Float[Tensor, "b n d"], residual: Float[Tensor, "b n d"] | None = None
+    ) -> Float[Tensor, "b n d"]:
+        """Attention's output, added to `residual` if given."""
         b, n, d = x.shape
-        qkv = self.qkv(x).view(b, n, 3, self.num_heads, d // self.num_heads)
+        qkv = linear(x, self.qkv).view(b, n, 3, self.num_heads, d // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # views: fused kernels take any strides
         y = attend(q, k, v, dropout=self.attn_drop if self.training else 0.0)
-        return self.proj_drop(self.proj(y.transpose(1, 2).reshape(b, n, d)))
+        return project(y.transpose(1, 2).reshape(b, n, d), self.proj, self.proj_drop, residual)
 
 
 class TransformerBlock(nn.Module):
@@ -74,5 +77,8 @@ class TransformerBlock(nn.Module):
         self.mlp = Mlp(dim, hidden, drop=drop, gelu=gelu)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        if self.drop_path.is_idle():
+            x = self.attn(self.norm1(x), x)
+            return self.mlp(self.norm2(x), x)
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))

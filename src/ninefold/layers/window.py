@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ninefold.layers.attention import attend, attend_by_bias
+from ninefold.layers.bias import LastBias
 from ninefold.layers.linear import linear, project
 from ninefold.layers.partition import (
     Axes,
@@ -25,32 +26,6 @@ from ninefold.layers.partition import (
     relative_index,
     window_mask,
 )
-
-
-class _LastBias:
-    """The last sum of bias and mask without gradients, as long as the table is the same.
-
-    On a CPU the table is compared by value, so that even a change behind autograd's back
-    (`table.data`) is seen; elsewhere, where that would wait for the device, by its version.
-    Copies and pickles start empty.
-    """
-
-    def __init__(self) -> None:
-        self._entry: tuple[object, Tensor, int, Tensor, Tensor] | None = None
-
-    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
-        return type(self), ()
-
-    def get(self, key: object, table: Tensor) -> Tensor | None:
-        """The sum kept for this key and table, if it still holds."""
-        entry = self._entry  # read once: another thread may replace it
-        if entry is None or entry[0] != key or entry[1] is not table or table._version != entry[2]:
-            return None
-        return entry[4] if table.device.type != "cpu" or torch.equal(table, entry[3]) else None
-
-    def put(self, key: object, table: Tensor, value: Tensor) -> None:
-        """Keep this sum and no other."""
-        self._entry = (key, table, table._version, table.detach().clone(), value)
 
 
 def bias_table(window: Axes, num_heads: int) -> nn.Parameter:
@@ -109,7 +84,7 @@ class WindowAttention(nn.Module):
         self.attn_drop = attn_drop
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
-        self._last = _LastBias()
+        self._last = LastBias()
 
     def forward(
         self,
@@ -171,21 +146,21 @@ class WindowAttention(nn.Module):
         if (torch.is_grad_enabled() and table.requires_grad) or table.is_inference():
             return self._bias(window, mask)
         key = (size, window, shift, table.device, table.dtype)
-        bias = self._last.get(key, table)
+        bias = self._last.get(key, (table,))
         if bias is None:
             with torch.inference_mode(False), torch.no_grad():
                 bias = self._bias(window, mask)
             assert bias is not None
-            self._last.put(key, table, bias)
+            self._last.put(key, (table,), bias)
         return bias
 
     def train(self, mode: bool = True) -> Self:
         """Also forget the remembered bias."""
-        self._last = _LastBias()
+        self._last = LastBias()
         return super().train(mode)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        self._last = _LastBias()
+        self._last = LastBias()
         return super()._apply(fn, recurse)
 
 

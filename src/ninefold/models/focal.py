@@ -19,6 +19,7 @@ from ninefold.core.errors import Refused, nearest
 from ninefold.layers.drop import DropPath, rising_rates
 from ninefold.layers.focal import FocalAttention
 from ninefold.layers.mlp import Mlp
+from ninefold.layers.pieces import in_pieces
 from ninefold.layers.position import resize_positions
 
 Pair = tuple[int, int]
@@ -89,10 +90,11 @@ class FocalBlock(nn.Module):
             y = F.pad(y, (0, 0, 0, right, 0, down))
         if self.shift:
             y = y.roll((-self.shift, -self.shift), (1, 2))
-        y = self.attn(y, [self._pooled(y, level) for level in range(len(self.sides))], self.shift)
-        if self.shift:
-            y = y.roll((self.shift, self.shift), (1, 2))
-        y = y[:, :height, :width]
+        pooled = [self._pooled(y, level) for level in range(len(self.sides))]
+        if self.gamma_1 is None and self.drop_path.is_idle():
+            x = self.attn(y, pooled, self.shift, (height, width), x)
+            return self.mlp(self.norm2(x), x)
+        y = self.attn(y, pooled, self.shift, (height, width))
         x = x + self.drop_path(y if self.gamma_1 is None else self.gamma_1 * y)
         y = self.mlp(self.norm2(x))
         return x + self.drop_path(y if self.gamma_2 is None else self.gamma_2 * y)
@@ -126,8 +128,15 @@ class FocalStage(nn.Module):
 
     def forward(self, x: Float[Tensor, "b h w c"], *, save_memory: bool) -> Tensor:
         """The map after the last block; `downsample` is the caller's to apply."""
+        if save_memory:
+            for block in self.blocks:
+                x = checkpoint(block, x, use_reentrant=False)
+            return x
+        return in_pieces(self._run, x, self.blocks)
+
+    def _run(self, x: Tensor) -> Tensor:
         for block in self.blocks:
-            x = checkpoint(block, x, use_reentrant=False) if save_memory else block(x)
+            x = block(x)
         return x
 
 

@@ -33,8 +33,10 @@ class MixerBlock(nn.Module):
         self.mlp_channels = Mlp(dim, channel_hidden, gelu=gelu)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        y = self.mlp_tokens(self.norm1(x).transpose(1, 2)).transpose(1, 2)
-        x = x + self.drop_path(y)
+        if self.drop_path.is_idle():
+            x = self.mlp_tokens.across(self.norm1(x), x)
+            return self.mlp_channels(self.norm2(x), x)
+        x = x + self.drop_path(self.mlp_tokens.across(self.norm1(x)))
         return x + self.drop_path(self.mlp_channels(self.norm2(x)))
 
 

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ninefold.core.errors import Refused
 from ninefold.layers.drop import DropPath, rising_rates
-from ninefold.layers.linear import is_watched, linear
+from ninefold.layers.linear import linear
 from ninefold.layers.mlp import Mlp
 from ninefold.layers.partition import Axes, ShiftImpl, WindowPolicy, fit_windows
 from ninefold.layers.patch import PatchEmbed, PatchMerging
@@ -58,11 +58,11 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(dim, hidden, drop=drop)
 
     def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
-        if (self.training and self.drop_path.rate) or is_watched(self.drop_path):
-            x = x + self.drop_path(self._attend(self.norm1(x), None))
-            return x + self.drop_path(self.mlp(self.norm2(x)))
-        x = self._attend(self.norm1(x), x)
-        return self.mlp(self.norm2(x), x)
+        if self.drop_path.is_idle():
+            x = self._attend(self.norm1(x), x)
+            return self.mlp(self.norm2(x), x)
+        x = x + self.drop_path(self._attend(self.norm1(x), None))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
     def _attend(self, x: Tensor, residual: Tensor | None) -> Tensor:
         if not isinstance(self.attn, WindowAttention):
