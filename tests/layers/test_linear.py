@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ninefold.layers import linear as module
-from ninefold.layers.linear import Gelu, Way, linear, onednn_works
+from ninefold.layers.linear import Gelu, Way, activate, linear, onednn_works
 from ninefold.layers.mlp import Mlp
 from ninefold.layers.pieces import in_pieces
 
@@ -248,3 +248,35 @@ def test_a_batch_is_cut_only_where_nobody_can_tell(
     with torch.set_grad_enabled(state == "gradients"):
         torch.testing.assert_close(in_pieces(run, x, layer), layer(x))
     assert sizes == ([2, 2, 1] if state == "inference" else [5])
+
+
+@pytest.mark.parametrize("gelu", ["exact", "tanh"])
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_perceptron_across_tokens_is_that_of_the_transposed(gelu: Gelu, learns: bool) -> None:
+    mlp, x, residual = Mlp(7, 12, gelu=gelu), torch.randn(3, 7, 8), torch.randn(3, 7, 8)
+    x.requires_grad_(learns)
+    with torch.set_grad_enabled(learns):
+        expected = residual + mlp(x.mT).mT
+        found = mlp.across(x, residual)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(mlp.across(x), mlp(x.mT).mT)
+    if learns:
+        inputs = [x, *mlp.parameters()]
+        for a, b in zip(
+            torch.autograd.grad(found.square().sum(), inputs),
+            torch.autograd.grad(expected.square().sum(), inputs),
+            strict=True,
+        ):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    seen: list[tuple[int, ...]] = []
+    mlp.fc1.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    mlp.across(x)
+    assert seen == [(3, 8, 12)], "who watches a layer sees it called"
+
+
+def test_the_tanh_gelu_by_a_sigmoid_is_that_of_torch() -> None:
+    values = torch.cat([torch.linspace(-30, 30, 6001), torch.tensor([-1e4, 1e4, 0.0])])
+    expected = F.gelu(values.double(), approximate="tanh")
+    with torch.no_grad():
+        found = activate(values.clone(), "tanh")
+    torch.testing.assert_close(found.double(), expected, atol=4e-7, rtol=2e-6)

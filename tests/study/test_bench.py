@@ -11,11 +11,12 @@ from torch import nn
 
 from ninefold.app.cli import main
 from ninefold.core.errors import Refused
+from ninefold.layers.conv import fast_layout
 from ninefold.report.benched import OURS, Bench, read_bench
 from ninefold.study.bench import Plan, bench
 from ninefold.study.memory import peak_memory
 from ninefold.study.peers import PEERS, build, subject_of, take_over
-from ninefold.study.steps import best_layout, random_images, randomise, work_of
+from ninefold.study.steps import random_images, randomise, work_of
 from ninefold.study.timing import interleave, repeats_for, steady_rounds
 
 CPU = torch.device("cpu")
@@ -188,8 +189,24 @@ def test_inference_runs_in_the_precision_asked_for() -> None:
 
 
 def test_convolutions_run_channels_last_and_transformers_do_not() -> None:
-    assert best_layout(Small(num_classes=2)) == torch.channels_last
-    assert best_layout(build(subject_of("swin_atto"), OURS)) == torch.contiguous_format
+    assert fast_layout(Small(num_classes=2)) == torch.channels_last
+    assert fast_layout(build(subject_of("swin_atto"), OURS)) == torch.contiguous_format
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        ("vit_atto", "timm"), ("vit_atto", "torchvision"),
+        ("mixer_atto", "timm"), ("resnet18", "timm"), ("resnet18", "torchvision"),
+        ("efficientnet_v2_atto", "timm"), ("efficientnet_atto", "timm"),
+    ],
+)  # fmt: skip
+def test_a_peer_has_our_parameters_and_computes_our_logits(name: str, library: str) -> None:
+    subject = subject_of(name, image_size=64)
+    ours, peer = build(subject, OURS), build(subject, library)
+    assert take_over(ours, peer, subject) < 2e-5
+    counts = {sum(p.numel() for p in model.parameters()) for model in (ours, peer)}
+    assert len(counts) == 1
 
 
 def test_a_library_that_is_not_installed_is_a_note_with_the_way_to_get_it(

@@ -34,6 +34,7 @@ from ninefold.engine.device import compile_model
 from ninefold.engine.evaluate import versions
 from ninefold.engine.prepare import Prepare
 from ninefold.engine.update import Objective, State
+from ninefold.layers.conv import fast_layout
 from ninefold.models.create import create_model, preset_of
 from ninefold.models.depth import freeze, rate_scales, save_memory
 from ninefold.models.load import load_weights
@@ -110,6 +111,7 @@ def build(run: Run, world: int) -> Parts:
     }
     torch.manual_seed(run.seed)
     model = create_model(run.model, drop_path=run.drop_path, **options)
+    model.to(memory_format=fast_layout(model))  # pyright: ignore[reportCallIssue]: torch's stub
     setattr(model, "classes", data.classes)  # noqa: B010 - load_weights compares them by name
     if run.weights:
         notes += _load(run, model)

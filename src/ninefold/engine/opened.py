@@ -31,6 +31,7 @@ from ninefold.engine.evaluate import evaluate
 from ninefold.engine.failure import memory_told
 from ninefold.engine.folder import MODEL, RUN
 from ninefold.engine.prepare import Prepare
+from ninefold.layers.conv import fast_layout
 from ninefold.models.create import create_model, preset_of
 from ninefold.models.load import LoadReport, classes_in, load_weights
 from ninefold.tasks.config import Loss
@@ -298,6 +299,7 @@ def _ready(
     weights: dict[str, Any] | None = None,
 ) -> Opened:
     where = best_device() if device is None else torch.device(device)
+    model.to(memory_format=fast_layout(model))  # pyright: ignore[reportCallIssue]: torch's stub
     setattr(model, "classes", classes)  # noqa: B010 - a module's attributes are tensors to pyright
     return Opened(
         name=name,

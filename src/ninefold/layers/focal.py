@@ -198,9 +198,7 @@ class FocalAttention(nn.Module):
             fine = torch.cat([fine, nn.functional.linear(coarse, self.qkv.weight[c:], bias)], dim=1)
         # Heads before windows: what is gathered is then laid out as the products want it.
         q = where.cut(_by_head(qkv[..., :c], heads))
-        k, v = (
-            _by_head(part, heads).index_select(1, keys.index) for part in fine.chunk(2, dim=-1)
-        )
+        k, v = (_by_head(part, heads).index_select(1, keys.index) for part in fine.chunk(2, dim=-1))
         q, k, v = (t.reshape(b, heads, where.windows, -1, c // heads) for t in (q, k, v))
         bias = self._remembered((whole, shift, len(pooled)), keys.mask)
         dropout = self.attn_drop if self.training else 0.0

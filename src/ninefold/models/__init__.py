@@ -6,6 +6,7 @@ from ninefold.core.lazy import lazily
 
 if TYPE_CHECKING:
     from ninefold.models.create import create_model as create_model
+    from ninefold.models.fusion import fuse as fuse
     from ninefold.models.load import load_weights as load_weights
     from ninefold.models.presets import PRESETS as PRESETS
     from ninefold.models.presets import list_models as list_models
@@ -15,6 +16,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "create_model": "create",
+        "fuse": "fusion",
         "load_weights": "load",
         "PRESETS": "presets",
         "list_models": "presets",

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ninefold.core.errors import Refused, nearest
-from ninefold.layers.conv import Conv2d, Padding
+from ninefold.layers.conv import Conv2d, Padding, add_to
 from ninefold.layers.drop import DropPath
 
 COLUMNS = "expand,fused,kernel,stride,out,repeats,se"
@@ -89,13 +90,13 @@ class MBConv(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _c _h _w"]:
         norm = self.get_submodule
         if self.widens:
-            y = F.silu(norm("bn1")(norm("conv_pw")(x)))
-            y = self.se(F.silu(norm("bn2")(self.conv_dw(y))))
+            y = _silu(norm("bn1")(norm("conv_pw")(x)))
+            y = self.se(_silu(norm("bn2")(self.conv_dw(y))))
             y = norm("bn3")(norm("conv_pwl")(y))
         else:
-            y = self.se(F.silu(norm("bn1")(self.conv_dw(x))))
+            y = self.se(_silu(norm("bn1")(self.conv_dw(x))))
             y = norm("bn2")(norm("conv_pw")(y))
-        return x + self.drop_path(y) if self.residual else y
+        return add_to(self.drop_path(y), x) if self.residual else y
 
 
 class FusedMBConv(nn.Module):
@@ -121,11 +122,16 @@ class FusedMBConv(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _c _h _w"]:
         if self.widens:
-            y = self.se(F.silu(self.bn1(self.conv_exp(x))))
+            y = self.se(_silu(self.bn1(self.conv_exp(x))))
             y = self.bn2(self.conv_pwl(y))
         else:
-            y = F.silu(self.bn1(self.conv(self.se(x))))
-        return x + self.drop_path(y) if self.residual else y
+            y = _silu(self.bn1(self.conv(self.se(x))))
+        return add_to(self.drop_path(y), x) if self.residual else y
+
+
+def _silu(y: Tensor) -> Tensor:
+    """Of what nobody else holds."""
+    return F.silu(y, inplace=not torch.is_grad_enabled())
 
 
 class EfficientNet(nn.Module):
@@ -202,6 +208,7 @@ class EfficientNet(nn.Module):
             )
             for row in rows
         ]
+        self.rows = tuple(rows)
         dim = round_filters(first * width, round_limit)
         self.conv_stem = Conv2d(in_channels, dim, 3, stride=2, padding=pad)
         self.bn1 = nn.BatchNorm2d(dim)
@@ -235,7 +242,7 @@ class EfficientNet(nn.Module):
 
     def stem(self, image: Float[Tensor, "b i h w"]) -> Float[Tensor, "b c _h _w"]:
         """The map of the first convolution, half as large."""
-        return F.silu(self.bn1(self.conv_stem(image)))
+        return _silu(self.bn1(self.conv_stem(image)))
 
     def features(self, image: Float[Tensor, "b i h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
         """The last map of each size, from a fourth to a 32nd of the image's side."""
@@ -250,7 +257,7 @@ class EfficientNet(nn.Module):
 
     def last(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """The map of the last convolution."""
-        return F.silu(self.bn2(self.conv_head(x)))
+        return _silu(self.bn2(self.conv_head(x)))
 
     def pool(self, features: list[Float[Tensor, "b _c _h _w"]]) -> Float[Tensor, "b d"]:
         """The mean of the last convolution's map; in training with dropout."""

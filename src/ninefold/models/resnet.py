@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ninefold.core.errors import Refused, nearest
 from ninefold.layers.bottleneck import GROUPS, ResNetBody
-from ninefold.layers.conv import max_pool
+from ninefold.layers.conv import add_to, max_pool
 from ninefold.layers.drop import DropPath, rising_rates
 from ninefold.layers.norm import recomputed
 
@@ -38,9 +38,9 @@ class BasicUnit(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _c _h _w"]:
-        y = torch.relu(self.bn1(self.conv1(x)))
+        y = torch.relu_(self.bn1(self.conv1(x)))
         y = self.drop_path(self.bn2(self.conv2(y)))
-        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return torch.relu_(add_to(y, x if self.downsample is None else self.downsample(x)))
 
 
 class BottleneckUnit(nn.Module):
@@ -60,10 +60,10 @@ class BottleneckUnit(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _c _h _w"]:
-        y = torch.relu(self.bn1(self.conv1(x)))
-        y = torch.relu(self.bn2(self.conv2(y)))
+        y = torch.relu_(self.bn1(self.conv1(x)))
+        y = torch.relu_(self.bn2(self.conv2(y)))
         y = self.drop_path(self.bn3(self.conv3(y)))
-        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return torch.relu_(add_to(y, x if self.downsample is None else self.downsample(x)))
 
 
 def _downsample(dim: int, out: int, stride: int) -> nn.Sequential | None:
@@ -100,7 +100,7 @@ class BatchNormBody(nn.Module):
 
     def forward(self, image: Float[Tensor, "b i h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
         """Maps from fine to coarse."""
-        x = max_pool(torch.relu(self.bn1(self.conv1(image))), padding="symmetric")
+        x = max_pool(torch.relu_(self.bn1(self.conv1(image))), padding="symmetric")
         maps: list[Tensor] = []
         for i in range(self.num_blocks):
             x = self.get_submodule(f"layer{i + 1}")(x)

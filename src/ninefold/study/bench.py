@@ -22,6 +22,7 @@ from ninefold.core.config import Config
 from ninefold.core.errors import Refused
 from ninefold.core.results import write_json
 from ninefold.engine.device import best_device, bf16_is_native
+from ninefold.models.fusion import fuse
 from ninefold.report.benched import OURS, Bench, Benched, Cell, Contestant, Mode, Precision, Timing
 from ninefold.study.conditions import hardware, versions_told
 from ninefold.study.memory import peak_memory
@@ -71,6 +72,8 @@ class Plan(Config):
     """Of torch on a CPU; nothing for its own number."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto` takes CUDA, else Apple's MPS, else the CPU."""
+    fuse: bool = False
+    """In inference, our BatchNorms are computed by the convolutions before them (`models.fuse`)."""
     memory: bool = True
     """Measure peak memory too, a process a figure; of the first precision, without compiling."""
 
@@ -255,6 +258,8 @@ class _Measurement:
         subject = self.subject
         model = deepcopy(self.models[library])
         images = random_images(batch_size, subject.channels, subject.image_size, self.device)
+        if self.plan.fuse and library == OURS and mode == "inference":
+            model = fuse(model, images)
         work = work_of(model, images, mode=mode, precision=precision)
         if compiled:
             model.compile()

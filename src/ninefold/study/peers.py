@@ -1,14 +1,8 @@
-"""The same model in other libraries: built with random weights, which ours then takes over.
+"""The same model in other libraries, with random weights, which ours then takes over."""
 
-A family's peers are one line of `PEERS`. Each is built from the options of our preset, so that a
-preset that nobody else has by name, the smallest ones among them, has its peers too.
-"""
-
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,30 +13,8 @@ from ninefold.models.create import create_model
 from ninefold.models.load import load_weights
 from ninefold.models.presets import preset_of
 from ninefold.report.benched import OURS, Contestant
+from ninefold.study.peer_models import LIBRARIES, PEERS, Logits, Subject
 from ninefold.study.steps import random_images, randomise
-
-LIBRARIES = ("timm", "torchvision", "transformers")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model that is measured, with what a peer must know to be the same.
-
-    Args:
-        name: As in `create_model`.
-        family: Of its preset.
-        options: Of its preset.
-        image_size: Side in pixels.
-        channels: Of the image.
-        num_classes: Outputs.
-    """
-
-    name: str
-    family: str
-    options: Mapping[str, Any]
-    image_size: int
-    channels: int
-    num_classes: int
 
 
 def subject_of(name: str, *, image_size: int | None = None) -> Subject:
@@ -58,69 +30,6 @@ def subject_of(name: str, *, image_size: int | None = None) -> Subject:
     wants = preset.preprocess
     size = image_size or wants.image_size
     return Subject(name, preset.family, preset.options, size, wants.channels, preset.num_classes)
-
-
-class Logits(nn.Module):
-    """A model of transformers, called like all others: its parameters are those of the model."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.model(image).logits
-
-
-def _timm_swin(subject: Subject) -> nn.Module:
-    swin = import_module("timm.models.swin_transformer")
-    chosen = _swin_options(subject)
-    return swin.SwinTransformer(
-        img_size=subject.image_size, in_chans=subject.channels, num_classes=subject.num_classes,
-        drop_path_rate=0.0, **chosen,
-    )  # fmt: skip
-
-
-def _torchvision_swin(subject: Subject) -> nn.Module:
-    swin = import_module("torchvision.models.swin_transformer")
-    chosen = _swin_options(subject)
-    window = [chosen.pop("window_size")] * 2
-    return swin.SwinTransformer(
-        patch_size=[4, 4], window_size=window, num_classes=subject.num_classes,
-        stochastic_depth_prob=0.0, **chosen,
-    )  # fmt: skip
-
-
-def _transformers_swin(subject: Subject) -> nn.Module:
-    transformers = import_module("transformers")
-    config = transformers.SwinConfig(
-        image_size=subject.image_size, num_channels=subject.channels, drop_path_rate=0.0,
-        num_labels=subject.num_classes, **_swin_options(subject),
-    )  # fmt: skip
-    return Logits(transformers.SwinForImageClassification(config))
-
-
-def _swin_options(subject: Subject) -> dict[str, Any]:
-    return {k: subject.options[k] for k in ("embed_dim", "depths", "num_heads", "window_size")}
-
-
-def _timm_itself(subject: Subject) -> nn.Module:
-    create = import_module("timm").create_model
-    name = subject.name.removeprefix("timm/")
-    try:
-        return create(name, img_size=subject.image_size)
-    except TypeError:  # convolutional ones are made for no size
-        return create(name)
-
-
-PEERS: dict[str, dict[str, Callable[[Subject], nn.Module]]] = {
-    "swin": {
-        "timm": _timm_swin,
-        "torchvision": _torchvision_swin,
-        "transformers": _transformers_swin,
-    },
-    "timm": {"timm": _timm_itself},
-}
-"""By family and library: what builds the peer of a preset. No branch is dropped in training."""
 
 
 def build(subject: Subject, library: str) -> nn.Module:

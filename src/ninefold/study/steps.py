@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ninefold.core.errors import Refused
+from ninefold.layers.conv import fast_layout
 from ninefold.report.benched import Mode, Precision
 
 
@@ -48,13 +49,6 @@ def randomise(model: nn.Module) -> None:
                 value.copy_(normal(value, value[0].numel() ** -0.5))
 
 
-def best_layout(model: nn.Module) -> torch.memory_format:
-    """Channels last for models whose weights are mostly convolutions, as they run fastest."""
-    kernels = sum(p.numel() for p in model.parameters() if p.dim() == 4)
-    total = sum(p.numel() for p in model.parameters())
-    return torch.channels_last if 2 * kernels > total else torch.contiguous_format
-
-
 def work_of(
     model: nn.Module, images: Tensor, *, mode: Mode, precision: Precision
 ) -> Callable[[], object]:
@@ -68,7 +62,7 @@ def work_of(
         Refused: bf16 weights in training; a model without `(b, k)` logits.
     """
     device = images.device
-    layout = best_layout(model)
+    layout = fast_layout(model)
     model.train(mode == "training").to(device)
     model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]: torch's stub lacks it
     images = images.to(memory_format=layout)
