@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable
@@ -10,15 +11,25 @@ from pathlib import Path
 
 from ninefold.app import printing
 from ninefold.core.errors import Refused, nearest
+from ninefold.core.options import read_options
 from ninefold.engine.config import Run
-from ninefold.models.presets import PRESETS, Preset
+from ninefold.models.augreg import ADDRESS, FileName, choose, preset_name, read_index, select
+from ninefold.models.presets import PRESETS, Preset, preset_of
 
 
 def models(given: Namespace) -> int:
     """One line a preset, or all of one that is named in full.
 
-    Published accuracy is the authors' own; nobody measured it here.
+    Published accuracy is the authors' own, or what `models NAME` says; not measured here.
     """
+    if given.augreg:
+        return _augreg(given)
+    if given.where:
+        raise Refused("--where: filters AugReg's files; --augreg INDEX names their index.csv")
+    if given.pattern.startswith("timm/"):
+        guest = preset_of(given.pattern)
+        print(printing.table(("what", "is"), _sheet(given.pattern, guest)))
+        return 0
     names = _chosen(given.pattern, sorted(PRESETS), "model")
     if names == [given.pattern]:
         print(printing.table(("what", "is"), _sheet(given.pattern, PRESETS[given.pattern])))
@@ -29,30 +40,68 @@ def models(given: Namespace) -> int:
     return 0
 
 
+def _augreg(given: Namespace) -> int:
+    """AugReg's file for each model by the paper's rule; the fine-tuned one where data are named.
+
+    Upstream figures are of validation; the test figure is told and decides nothing.
+    """
+    filters = {"upstream": "i21k", **read_options(given.where or (), "--where")}
+    tuned = bool({"data", "image_size", "steps", "tuned_lr"} & set(filters))
+    if tuned:  # validation of one data set says nothing about another's
+        filters = {"data": "imagenet2012", **filters}
+    rows = choose(select(read_index(given.augreg), model=given.pattern, **filters))
+    header = ["model", "upstream", "augment", "decay", "drop", "upstream val", "images/s V100"]
+    header += ["fine-tuned on", "pixels", "val", "test"] if tuned else []
+    lines: list[list[str]] = []
+    for row in rows:
+        speed = "-" if math.isnan(row.images_per_second) else f"{row.images_per_second:.0f}"
+        preset = row.preset if tuned else row.preset.removesuffix("_384")
+        line = [preset, row.upstream, row.augment, f"{row.weight_decay}", f"{row.dropout}"]
+        line += [printing.metric("val", row.final_val), speed]
+        if tuned:
+            line += [row.data, str(row.image_size), printing.metric("val", row.tuned_val)]
+            line += [printing.metric("test", row.tuned_test)]
+        lines.append([*line, ADDRESS + (row.tuned_file if tuned else row.file)])
+    print(printing.table([*header, "file"], lines))
+    return 0
+
+
 def _sheet(name: str, preset: Preset) -> list[tuple[str, str]]:
     images, held = preset.preprocess, preset.num_classes
     crop = "the whole image, squashed" if images.squash else f"the middle {images.crop_fraction}"
     opened = "yes" if preset.weights_opened else "no; its layout is tested with random weights"
+    elsewhere = bool(preset.authors_file) and not preset.weights
     facts = {
         "model": name,
         "family": preset.family,
         "options": ", ".join(f"{key} {value}" for key, value in preset.options.items()),
         "status": preset.status,
         "paper": preset.paper,
-        "parameters": f"{preset.parameters:,}",
-        "multiply-adds": f"{preset.gmacs:.4g} G an image",
+        "parameters": f"{preset.parameters:,}" if preset.parameters else "",
+        "multiply-adds": f"{preset.gmacs:.4g} G an image" if preset.gmacs else "",
         "image": f"{images.image_size} pixels, {crop}; mean {images.mean}, std {images.std}",
         "classes": str(held),
         "drop path": str(preset.drop_path),
-        "published weights": preset.weights or "none",
+        "published weights": preset.weights or ("not on the hub" if elsewhere else "none"),
+        "the authors' file": preset.authors_file,
     }
-    if preset.weights:
+    if preset.weights or elsewhere:
+        top1 = f"{100 * preset.accuracy:.1f} % on ImageNet-1k, says {preset.accuracy_from}"
         facts |= {
+            "layout": _layout(preset),
             "licence": preset.licence,
-            "published top1": f"{100 * preset.accuracy:.1f} % on ImageNet-1k, the authors' figure",
+            "published top1": top1 if preset.accuracy else "",
             "real file opened": opened,
         }
-    return list(facts.items())
+    return [(what, text) for what, text in facts.items() if text]
+
+
+def _layout(preset: Preset) -> str:
+    """Whose keys the file has: at the hub timm's, whose plain ResNets have torchvision's."""
+    if not preset.weights:
+        return "official"
+    plain = preset.family == "resnet" and preset.options.get("norm", "batch") == "batch"
+    return "torchvision" if plain else "timm"
 
 
 def _preset(preset: Preset) -> tuple[str, ...]:
@@ -154,12 +203,14 @@ def convert(given: Namespace) -> int:
         raise Refused(f"--to {given.to}: says how OUT is written; name a file to write")
     folder = Path(given.source).is_dir()
     source = str(Path(given.source) / MODEL) if folder else given.source
-    done = rewrite(source, given.out or None, to=given.to)
+    done = rewrite(source, given.out or None, to=given.to, model=given.model)
+    several = f"{' or '.join(done.candidates)}, by its shapes; --model NAME says which"
     facts = {
         "file": f"{source}, {done.bytes:,} bytes",
         "sha256": done.sha256,
         "layout": f"{done.layout}, of {done.family}",
-        "model": done.preset or "no preset has exactly these shapes",
+        "model": done.preset or (several if done.candidates else "no preset has these shapes"),
+        "trained": _trained(source, done.preset),
         "options": json.dumps(done.options),
         "holds": f"{len(done.tensors)} tensors, {done.parameters:,} parameters",
         "left out": ", ".join(done.skipped[:6]) + (", ..." if len(done.skipped) > 6 else ""),
@@ -168,6 +219,22 @@ def convert(given: Namespace) -> int:
     }
     print(printing.table(("what", "is"), [(k, v) for k, v in facts.items() if v]))
     return 0
+
+
+def _trained(source: str, preset: str) -> str:
+    """What the name of one of AugReg's files says; nothing of others."""
+    try:
+        name = FileName.parse(source)
+    except Refused:
+        return ""
+    size = name.tuned.image_size if name.tuned else 224
+    known = preset_name(name.model, size)
+    told = (f"its name says {known}, {name.upstream} for {name.epochs} epochs, augment "
+            f"{name.augment}, weight decay {name.weight_decay}, dropout {name.dropout}, drop path "
+            f"{name.drop_path}")  # fmt: skip
+    if name.tuned:
+        told += f"; then {name.tuned.data}, learning rate {name.tuned.lr}, {size} pixels"
+    return told + ("; the shapes are another model's" if preset and preset != known else "")
 
 
 def reproduce(given: Namespace) -> int:

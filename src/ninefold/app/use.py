@@ -36,12 +36,14 @@ def evaluate(given: Namespace) -> int:
     rows = [(name, printing.metric(name, value)) for name, value in metrics.items()]
     line = result.line()
     rows.append(("images", f"{line['images']:,}"))
-    published = PRESETS[given.run].accuracy if given.run in PRESETS else 0.0
-    if published and opened.weights and opened.classes == labels_for(1000):
+    preset = PRESETS.get(given.run)
+    published = preset.accuracy if preset else 0.0
+    if preset and published and opened.weights and opened.classes == labels_for(1000):
         line["published_top1"] = published
         off = 100 * (result.top1 - published)
         rows.append(("published top1", f"{100 * published:.1f} % on the 50,000 of ImageNet-1k's "
-                     f"validation; here {off:+.2f} points, on {line['images']:,}"))  # fmt: skip
+                     f"validation ({preset.accuracy_from}); here {off:+.2f} points, on "
+                     f"{line['images']:,}"))  # fmt: skip
     rows += [(key, str(value)) for key, value in opened.weights.items()]
     print(printing.table((given.split, data), rows))
     if Path(given.run).is_dir():

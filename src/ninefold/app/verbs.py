@@ -91,6 +91,13 @@ def _pattern(parser: ArgumentParser) -> None:
     parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help=what)
 
 
+def _models(parser: ArgumentParser) -> None:
+    _pattern(parser)
+    add = parser.add_argument
+    add("--augreg", default="", metavar="INDEX", help="choose among AugReg's files by index.csv")
+    add("--where", nargs="+", metavar="KEY=VALUE", help="of these alone: augment=medium1 data=...")
+
+
 def _bench(parser: ArgumentParser) -> None:
     add = parser.add_argument
     libraries = ("timm", "torchvision", "transformers")
@@ -112,7 +119,8 @@ def _convert(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="FILE", help="a checkpoint, hf://org/repo/file, or a run's folder")
     add("out", nargs="?", default="", metavar="OUT", help="what to write; without it, only look")
-    add("--to", default="ninefold", metavar="LAYOUT", help="timm, torchvision, transformers, ...")
+    add("--to", default="ninefold", metavar="LAYOUT", help="timm, torchvision, flax, ...")
+    add("--model", default="", metavar="NAME", help="what it is of, where shapes do not tell")
 
 
 def _papers(parser: ArgumentParser) -> None:
@@ -151,7 +159,7 @@ VERBS = {
     "models": Verb(
         "list the models: parameters, work, input, published accuracy",
         "ninefold.app.tables:models",
-        _pattern,
+        _models,
     ),
     "recipes": Verb("list the recipes", "ninefold.app.tables:recipes", _pattern),
     "bench": Verb(

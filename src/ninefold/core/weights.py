@@ -105,7 +105,8 @@ def write_weights(
     that share memory are each written in full.
 
     Args:
-        path: A safetensors file, unless its name ends in `.pth`: then a pickled state dict.
+        path: A safetensors file, unless its name ends in `.pth`: then a pickled state dict; or in
+            `.npz`: then an archive of arrays, bfloat16 as float32.
         metadata: For the header of safetensors.
         inside: A key of the pickle below which the state dict stands.
 
@@ -122,6 +123,9 @@ def write_weights(
             mode = os.fstat(file.fileno()).st_mode & 0o777
         if path.suffix == ".pth":
             torch.save({inside: plain} if inside else plain, aside)
+        elif path.suffix == ".npz":
+            with aside.open("wb") as file:
+                np.savez(file, **{name: _array(value) for name, value in plain.items()})
         else:
             save_file(plain, aside, metadata=dict(metadata or {}))
         aside.chmod(mode)
@@ -158,6 +162,10 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         seen.add(value.untyped_storage().data_ptr())
         plain[name] = value
     return plain
+
+
+def _array(value: Tensor) -> Any:
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def _reason(error: BaseException) -> str:

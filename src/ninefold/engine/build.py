@@ -35,9 +35,10 @@ from ninefold.engine.evaluate import versions
 from ninefold.engine.prepare import Prepare
 from ninefold.engine.update import Objective, State
 from ninefold.layers.conv import fast_layout
-from ninefold.models.create import create_model, preset_of
+from ninefold.models.create import create_model
 from ninefold.models.depth import freeze, rate_scales, save_memory
 from ninefold.models.load import load_weights
+from ninefold.models.presets import published
 from ninefold.optim.average import Ema
 from ninefold.optim.build import make_optimizer
 from ninefold.optim.config import Asam, Gsam, Sam
@@ -138,9 +139,7 @@ def usual_size(data: DataSet) -> int:
 def _load(run: Run, model: nn.Module) -> list[str]:
     source = run.weights
     if source == "pretrained":
-        source = preset_of(run.model).weights
-        if not source:
-            raise Refused(f"{run.model}: no published weights are known; give a file")
+        source = published(run.model)
     report = load_weights(
         model,
         source,

@@ -34,6 +34,7 @@ from ninefold.engine.prepare import Prepare
 from ninefold.layers.conv import fast_layout
 from ninefold.models.create import create_model, preset_of
 from ninefold.models.load import LoadReport, classes_in, load_weights
+from ninefold.models.presets import published
 from ninefold.tasks.config import Loss
 from ninefold.tasks.create import make_task
 from ninefold.tasks.task import Task
@@ -245,9 +246,7 @@ def open_model(
         Refused: no such model or file, or they do not fit each other.
     """
     preset = preset_of(name)
-    source = preset.weights if weights == "pretrained" else weights
-    if not source:
-        raise Refused(f"{name}: no published weights are known; give a file")
+    source = published(name) if weights == "pretrained" else weights
     file = read_weights(source)
     told = file.metadata
     named = len(json.loads(told.get("classes", "[]")))

@@ -8,6 +8,7 @@ from typing import Any
 
 from ninefold.core.preprocess import Preprocess
 from ninefold.models.preset import Preset
+from ninefold.models.timm_results import timm_result
 
 RESNET = "He et al. 2016, arXiv 1512.03385"
 BIT = "Kolesnikov et al. 2020, arXiv 1912.11370"
@@ -58,6 +59,14 @@ def _resnet_file(depth: str, kind: str) -> str:
     return "" if kind else f"hf://timm/resnet{depth}.tv_in1k/model.safetensors"
 
 
+def _result(depth: str, kind: str, accuracy: float) -> dict[str, Any]:
+    """BiT's files were fine-tuned and measured larger than the presets' 224 pixels."""
+    if kind != "_bit":
+        return {"accuracy": accuracy}
+    name = f"{_BIT_FILES.get(depth)}.goog_in21k_ft_in1k"
+    return timm_result(name, note=", at 448 pixels without a crop")
+
+
 _MINUS_ONE_TO_ONE: dict[str, Any] = {"mean": (0.5,), "std": (0.5,)}
 _BIT_INPUT = Preprocess(
     image_size=224, crop_fraction=0.875, interpolation="bilinear", **_MINUS_ONE_TO_ONE
@@ -84,11 +93,11 @@ RESNET_PRESETS: dict[str, Preset] = {
             paper=BIT if kind in ("_gn", "_bit") else RESNET,
             parameters=parameters,
             gmacs=gmacs,
-            accuracy=accuracy,
             weights=_resnet_file(depth, kind),
             licence={"": "BSD-3-Clause", "_bit": "Apache-2.0"}.get(kind, "")
             if _resnet_file(depth, kind)
             else "",
+            **_result(depth, kind, accuracy),
         )
         for depth, kind, parameters, gmacs, accuracy in _RESNET
     },
@@ -246,6 +255,7 @@ EFFICIENTNET_PRESETS: dict[str, Preset] = {
             weights=f"hf://timm/tf_efficientnet_{name}.{kind}/model.safetensors",
             licence="Apache-2.0",
             drop_path=0.2,
+            **timm_result(f"tf_efficientnet_{name}.{kind}"),
         )
         for name, width, depth, side, crop, dropout, parameters, gmacs, kind in _V1
     },

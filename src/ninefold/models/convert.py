@@ -2,21 +2,30 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ninefold.core.errors import Refused
-from ninefold.core.weights import local_file, read_weights, write_weights
+from ninefold.core.objects import find, is_reference
+from ninefold.core.weights import WeightsFile, local_file, read_weights, write_weights
 from ninefold.models.create import create_model
 from ninefold.models.layout import Keys, Tensors
-from ninefold.models.load import KEYS, classes_in
-from ninefold.models.presets import PRESETS, preset_of
+from ninefold.models.load import KEYS, classes_in, keys_of
+from ninefold.models.presets import FAMILIES, PRESETS, Preset, preset_of
 
 OURS = "ninefold"
 """The layout that is written unless another is asked for."""
+_HEAD = re.compile(r"^(head|classifier)\.")
+_COUNTED = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
+"""What is counted in training, and is no parameter."""
+ARCHIVE = ".npz"
+"""What flax and TensorFlow name by `/` is written as an archive of arrays."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +34,10 @@ class Converted:
 
     Args:
         family: Whose keys it has.
-        layout: From which library.
-        preset: What the file says, or the one preset whose shapes it has; nothing where none or
-            several have.
+        layout: From which library; `ninefold` for our own.
+        preset: What the file or the caller says, or the one preset whose shapes it has; nothing
+            where none or several have.
+        candidates: All presets that have its shapes; they differ in what no tensor tells.
         options: What must be told `create_model` beside the preset's name.
         classes: Number of classes whose names are known, from the file or by its rows.
         tensors: Its keys, as written.
@@ -40,6 +50,7 @@ class Converted:
     family: str
     layout: str
     preset: str
+    candidates: tuple[str, ...]
     options: dict[str, Any]
     classes: int
     tensors: tuple[str, ...]
@@ -49,7 +60,21 @@ class Converted:
     sha256: str
 
 
-def convert(source: str | Path, out: str | Path | None = None, *, to: str = OURS) -> Converted:
+@dataclass(frozen=True)
+class _Found:
+    """Keys of a family, and a file's tensors under our names."""
+
+    keys: Keys
+    layout: str
+    tensors: Tensors
+    skipped: tuple[str, ...]
+    options: dict[str, Any]
+    presets: tuple[str, ...]
+
+
+def convert(
+    source: str | Path, out: str | Path | None = None, *, to: str = OURS, model: str = ""
+) -> Converted:
     """Read a checkpoint of any known layout, and rewrite it as `out`.
 
     Metadata of our own layout say `family`, `layout`, and, where they are known, `preset`,
@@ -58,71 +83,152 @@ def convert(source: str | Path, out: str | Path | None = None, *, to: str = OURS
     Args:
         source: As for `load_weights`.
         out: Without it nothing is written. A `.safetensors` file; or, for other libraries, a
-            `.pth` file: a plain state dict, below `model` for the authors' own code.
+            `.pth` file: a plain state dict, below `model` for the authors' own code; or, for flax
+            and TensorFlow, a `.npz` file.
         to: `ninefold`, or the layout of another library, by the names that `Converted` tells.
+        model: A preset or `timm/NAME` that the file is of: for guests, and where several presets
+            have its shapes.
 
     Raises:
-        Refused: the file cannot be read, its keys are of no known family, or the other library has
-            no place for one of them.
+        Refused: the file cannot be read, its keys are of no known family or not those of `model`,
+            or the other library has no place for one of them.
     """
-    if out is not None:
-        _check_suffix(Path(out), to)
-    file, path = read_weights(source), local_file(source)
-    keys, (layout, tensors, skipped) = _recognised(file.tensors, str(source))
-    options, preset = keys.options(tensors), file.metadata.get("preset", "")
-    if preset:  # a file of ours
-        options = json.loads(file.metadata["model_options"])
-    else:
-        preset = _preset(keys.family, tensors, options)
-    classes = classes_in(file, options.get("num_classes", 0))
-    metadata = {**file.metadata, "family": keys.family, "layout": layout}
-    if preset and "preset" not in metadata:
-        metadata["preset"] = preset
-        metadata["preprocess"] = json.dumps(preset_of(preset).preprocess.model_dump(mode="json"))
-        metadata["model_options"] = json.dumps(options)
-    if classes:
-        metadata["classes"] = json.dumps(classes, ensure_ascii=False)
-    written = tensors if to == OURS else keys.write(tensors, to)
     if out is not None and to == OURS:
-        write_weights(out, written, metadata)
+        _check_suffix(Path(out), (".safetensors",))
+    file, path, where = read_weights(source), local_file(source), str(source)
+    name = model or file.metadata.get("preset", "")
+    found = _named(name, file, where) if name else _recognised(file.tensors, where)
+    preset = found.presets[0] if len(found.presets) == 1 else ""
+    classes = classes_in(file, found.options.get("num_classes", 0))
+    if to == OURS:
+        written = found.tensors
+    else:
+        written = found.keys.write(found.tensors, to, _shared_options(found))
+    if out is not None and to == OURS:
+        write_weights(out, written, _metadata(file, found, preset, classes))
     elif out is not None:
+        slashes = any("/" in key for key in written)
+        _check_suffix(Path(out), (ARCHIVE,) if slashes else (".safetensors", ".pth"))
         inside = "model" if to == "official" else ""
         write_weights(out, written, {"format": "pt"}, inside=inside)
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     return Converted(
-        family=keys.family, layout=layout, preset=preset, options=options, classes=len(classes),
-        tensors=tuple(written), skipped=tuple(skipped),
-        parameters=sum(value.numel() for value in tensors.values()),
+        family=found.keys.family, layout=found.layout, preset=preset, candidates=found.presets,
+        options=found.options, classes=len(classes), tensors=tuple(written), skipped=found.skipped,
+        parameters=sum(value.numel() for value in found.tensors.values()),
         bytes=path.stat().st_size, sha256=digest,
     )  # fmt: skip
 
 
-def _check_suffix(out: Path, to: str) -> None:
-    known = (".safetensors",) if to == OURS else (".safetensors", ".pth")
+def _metadata(
+    file: WeightsFile, found: _Found, preset: str, classes: tuple[str, ...]
+) -> dict[str, str]:
+    metadata = {**file.metadata, "family": found.keys.family}
+    metadata.setdefault("layout", found.layout)
+    if preset and "preset" not in metadata:
+        metadata["preset"] = preset
+        metadata["preprocess"] = json.dumps(preset_of(preset).preprocess.model_dump(mode="json"))
+        metadata["model_options"] = json.dumps(found.options)
+    if classes:
+        metadata["classes"] = json.dumps(classes, ensure_ascii=False)
+    return metadata
+
+
+def _check_suffix(out: Path, known: tuple[str, ...]) -> None:
     if out.suffix not in known:
         names = " or ".join(f"{out.stem}{suffix}" for suffix in known)
         raise Refused(f"{out}: is written as {' or '.join(known)}; name it {names}")
 
 
-def _recognised(tensors: Tensors, where: str) -> tuple[Keys, tuple[str, Tensors, list[str]]]:
-    for keys in KEYS.values():
+def _named(name: str, file: WeightsFile, where: str) -> _Found:
+    """A file of ours, or one that the caller knows."""
+    ours = file.metadata.get("preset") == name
+    options: dict[str, Any] = json.loads(file.metadata["model_options"]) if ours else {}
+    if is_reference(name):
+        raise Refused(f"{where}: is of your own {name}, of which no other library knows")
+    keys = _keys(name, options)
+    layout, tensors, skipped = OURS, file.tensors, list[str]()
+    if not ours:
         found = keys.read(tensors, where)
         if found:
-            return keys, found
+            layout, tensors, skipped = found
+        options = keys.options(tensors)
+        _check(name, tensors, options, keys, where)
+    return _Found(keys, layout, tensors, tuple(skipped), options, (name,))
+
+
+def _keys(name: str, options: dict[str, Any]) -> Keys:
+    with torch.device("meta"):
+        keys = keys_of(create_model(name, **options))
+    assert keys  # every preset and guest has some
+    return keys
+
+
+def _check(name: str, tensors: Tensors, options: dict[str, Any], keys: Keys, where: str) -> None:
+    """See that all tensors of a model are there, and no others."""
+    with torch.device("meta"):
+        state = create_model(name, **options).state_dict()
+    wrong = [f"{k} is missing" for k in state if k not in tensors and not keys.fresh.search(k)]
+    wrong += [f"{k} is unknown" for k in tensors if k not in state]
+    wrong += [f"{k} is {tuple(v.shape)} for {tuple(state[k].shape)}"
+              for k, v in tensors.items() if k in state and v.shape != state[k].shape]  # fmt: skip
+    if wrong:
+        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+        raise Refused(f"{where}: is no {name}: {', '.join(wrong[:4])}{more}")
+
+
+def _recognised(tensors: Tensors, where: str) -> _Found:
+    """The family whose marks the keys have in one of its layouts."""
+    for keys in KEYS.values():
+        found = keys.read(tensors, where)
+        if found and any(keys.mark.search(key) for key in found[1]):
+            layout, renamed, skipped = found
+            options = keys.options(renamed)
+            presets = _presets(keys, layout, renamed, options)
+            return _Found(keys, layout, renamed, tuple(skipped), options, presets)
     some = ", ".join(list(tensors)[:4])
     known = ", ".join(keys.family for keys in KEYS.values())
-    raise Refused(f"{where}: its keys ({some}, ...) are of no known family; known are {known}")
+    raise Refused(f"{where}: its keys ({some}, ...) are of no known family; known are {known}, and "
+                  "with --model timm/NAME timm's")  # fmt: skip
 
 
-def _preset(family: str, tensors: Tensors, options: dict[str, Any]) -> str:
-    """The preset that has exactly these keys and shapes, if one alone has."""
-    shapes = {key: value.shape for key, value in tensors.items()}
+def _presets(keys: Keys, layout: str, tensors: Tensors, options: dict[str, Any]) -> tuple[str, ...]:
+    """The presets that have exactly these keys and shapes."""
+    shapes, counts = _shapes(tensors), _counts(tensors, options)
+    never = next(known.never for known in keys.layouts if known.name == layout)
     same: list[str] = []
     for name, preset in PRESETS.items():
-        if preset.family == family:
-            with torch.device("meta"):
-                state = create_model(name, **options).state_dict()
-            if {key: value.shape for key, value in state.items()} == shapes:
+        own = KEYS[find(FAMILIES[preset.family].home)] is keys and not name.startswith(never)
+        if own and counts(preset):
+            try:
+                with torch.device("meta"):
+                    state = create_model(name, **options).state_dict()
+            except Refused:  # options that this one cannot have
+                continue
+            if _shapes(state) == shapes:
                 same.append(name)
-    return same[0] if len(same) == 1 else ""
+    return tuple(same)
+
+
+def _counts(tensors: Tensors, options: dict[str, Any]) -> Callable[[Preset], bool]:
+    """Whether a preset can have these tensors by its number of parameters, which is known without
+    building it; always where they are of another kind of model than presets are."""
+    rows = options.get("num_classes", 0)
+    if not rows or len(options) > 1:
+        return lambda preset: True
+    head = sum(v.numel() for k, v in tensors.items() if _HEAD.search(k))
+    body = sum(v.numel() for k, v in tensors.items() if not _COUNTED.search(k)) - head
+    return lambda preset: preset.parameters - preset.num_classes * (head // rows) == body
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Without the counts of BatchNorm, which not every library keeps."""
+    return {k: v.shape for k, v in tensors.items() if not k.endswith(".num_batches_tracked")}
+
+
+def _shared_options(found: _Found) -> dict[str, Any]:
+    """What all presets that a file may be of agree on."""
+    known = [{**preset_of(name).options, **found.options} for name in found.presets]
+    first = known[0] if known else {}
+    return {k: v for k, v in first.items() if all(k in o and o[k] == v for o in known)}

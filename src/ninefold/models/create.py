@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from ninefold.core.errors import Refused, nearest
 from ninefold.core.objects import find, is_reference
-from ninefold.models.presets import FAMILIES, PRESETS, list_models, preset_of, unknown_model
+from ninefold.models.presets import (
+    FAMILIES,
+    PRESETS,
+    list_models,
+    preset_of,
+    published,
+    unknown_model,
+)
 
 __all__ = ["create_model", "list_models", "preset_of"]
 
@@ -36,8 +43,8 @@ def create_model(
     if weights:
         from ninefold.models.load import load_weights
 
-        published = isinstance(weights, str) and weights == "pretrained"
-        load_weights(model, _published(name) if published else weights)
+        pretrained = isinstance(weights, str) and weights == "pretrained"
+        load_weights(model, published(str(name)) if pretrained else weights)
     return model
 
 
@@ -101,10 +108,3 @@ def _own(part: object, name: str, overrides: dict[str, Any]) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise Refused(f"{name}: gave a {type(model).__name__}; a torch.nn.Module is needed")
     return model
-
-
-def _published(name: object) -> str:
-    address = preset_of(name).weights if isinstance(name, str) else ""
-    if not address:
-        raise Refused(f"{name}: no published weights are known; give a file")
-    return address

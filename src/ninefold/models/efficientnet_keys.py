@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ninefold.models.layout import Keys, Layout, Tensors, prefix_before
+from ninefold.models.layout import NEVER, Keys, Layout, Tensors, prefix_before
 
 _FUSED = {"0.0": "conv_exp", "0.1": "bn1", "1.0": "conv_pwl", "1.1": "bn2"}
 _ONE = {"0.0": "conv", "0.1": "bn1"}
@@ -24,6 +24,10 @@ _PLAIN = {
 }  # fmt: skip
 _KINDS = {frozenset(kind): kind for kind in (_FUSED, _ONE, _WIDE, _PLAIN)}
 """Which parts a block of torchvision has tells its kind."""
+_NUMBERS = {
+    frozenset(kind.values()): {name: number for number, name in kind.items()}
+    for kind in (_FUSED, _ONE, _WIDE, _PLAIN)
+}
 
 
 def _from_torchvision(tensors: Tensors) -> Tensors:
@@ -54,6 +58,32 @@ def _from_torchvision(tensors: Tensors) -> Tensors:
     return renamed
 
 
+def _to_torchvision(tensors: Tensors) -> Tensors:
+    """Blocks again by their layers' numbers, which depend on the kind of the block."""
+    parts: dict[tuple[int, int], set[str]] = defaultdict(set)
+    pattern = re.compile(r"blocks\.(\d+)\.(\d+)\.(se\.\w+|\w+)\.")
+    found = {key: match for key in tensors if (match := pattern.match(key))}
+    for match in found.values():
+        parts[int(match[1]), int(match[2])].add(match[3])
+    last = 2 + max((stage for stage, _ in parts), default=-1)
+    ends = {
+        "conv_stem.": "features.0.0.", "bn1.": "features.0.1.", "conv_head.": f"features.{last}.0.",
+        "bn2.": f"features.{last}.1.", "classifier.": "classifier.1.",
+    }  # fmt: skip
+    renamed: Tensors = {}
+    for key, value in tensors.items():
+        match = found.get(key)
+        if match:
+            stage, block = int(match[1]), int(match[2])
+            number = _NUMBERS[frozenset(parts[stage, block])][match[3]]
+            name = f"features.{stage + 1}.{block}.block.{number}.{key[match.end() :]}"
+        else:
+            start = next((s for s in ends if key.startswith(s)), "")
+            name = ends.get(start, "") + key.removeprefix(start)
+        renamed[name] = value
+    return renamed
+
+
 def _options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     head = tensors.get("classifier.weight")
     return {"num_classes": 0 if head is None else len(head)}
@@ -62,10 +92,16 @@ def _options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 EFFICIENTNET = Keys(
     family="efficientnet",
     layouts=(
-        Layout("torchvision", prefix_before("features.0.0.weight", ""), _from_torchvision),
+        Layout(
+            "torchvision",
+            prefix_before("features.0.0.weight", ""),
+            _from_torchvision,
+            _to_torchvision,
+        ),
         Layout("timm", prefix_before("conv_stem.weight", ""), dict, dict),
     ),
-    computed=re.compile(r"(?!)"),
+    mark=re.compile(r"^blocks\.\d+\.\d+\.conv"),
+    computed=NEVER,
     spare=re.compile(r"^classifier\."),
     fresh=re.compile(r"\.num_batches_tracked$"),
     resize=lambda key, value, target, model: None,

@@ -52,3 +52,16 @@ def from_scan(tensors: Tensors, stacked: str, single: str) -> Tensors:
         else:
             renamed[key] = value
     return renamed
+
+
+def to_flax(tensors: Tensors) -> Tensors:
+    """The way back from `from_flax`: `kernel` of matrices and convolutions, `scale` of norms."""
+    renamed: Tensors = {}
+    for key, value in tensors.items():
+        parent, _, leaf = key.replace(".", "/").rpartition("/")
+        if leaf == "weight":
+            leaf = "scale" if value.dim() == 1 else "kernel"
+        if leaf == "kernel":
+            value = value.permute(2, 3, 1, 0) if value.dim() == 4 else value.t()
+        renamed["/".join(filter(None, (parent, leaf)))] = value.contiguous()
+    return renamed

@@ -5,14 +5,14 @@ Source: microsoft/Focal-Transformer.
 
 import re
 
-from ninefold.models.layout import Keys, Layout, prefix_before
-from ninefold.models.vit_keys import head_options
+from ninefold.models.layout import Keys, Layout, head_options, prefix_before
 
 FOCAL = Keys(
     family="focal",
     layouts=(
         Layout("official", prefix_before("patch_embed.proj.weight", "", "backbone."), dict, dict),
     ),
+    mark=re.compile(r"\.relative_position_bias_table_to_(neighbors|windows)|\.pool_layers\."),
     computed=re.compile(
         r"\.(relative_position_index(_\d+)?|attn_mask|valid_ind_rolled|valid_ind_unfold_\d+)$"
     ),

@@ -73,6 +73,7 @@ class Guest(nn.Module):
         self.model: Any = _create(name, arguments)
         self.num_features = int(getattr(self.model, "head_hidden_size", self.model.num_features))
         self.head = self.model.get_classifier()
+        self.head_axes = 2 if isinstance(self.head, nn.Conv2d) else 0  # of its kernel, in files
         if not isinstance(self.head, nn.Linear | nn.Identity):
             self.head = nn.Linear(self.num_features, self.model.num_classes)
         self.model.reset_classifier(0)

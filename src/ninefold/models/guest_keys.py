@@ -6,42 +6,51 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ninefold.core.errors import Refused
 from ninefold.models.guest import Guest
-from ninefold.models.layout import Keys, Layout, Tensors
+from ninefold.models.layout import NEVER, Keys, Layout, Tensors, head_options
 
 
 def guest_keys(guest: Guest) -> Keys:
     """Keys of files of one timm model: `model.` before its own, `head.` for its classifier."""
     known = set(guest.model.state_dict())
-    classifier = _classifier(guest)
+    classifier, *others = _classifiers(guest)
+    convolved = guest.head_axes
 
     def find(tensors: Tensors) -> str | None:
         return "" if any(key in known for key in tensors) else None
 
     def rename(tensors: Tensors) -> Tensors:
-        return {
-            f"head{k.removeprefix(classifier)}"
-            if k.startswith(f"{classifier}.")
-            else f"model.{k}": v
-            for k, v in tensors.items()
-        }
+        _one_head(guest, tensors, others)
+        renamed: Tensors = {}
+        for key, value in tensors.items():
+            if key.startswith(f"{classifier}."):
+                key = f"head{key.removeprefix(classifier)}"
+                renamed[key] = value.flatten(1) if value.dim() == 2 + convolved else value
+            else:
+                renamed[f"model.{key}"] = value
+        return renamed
 
     def restore(tensors: Tensors) -> Tensors:
-        return {
-            f"{classifier}{k.removeprefix('head')}"
-            if k.startswith("head.")
-            else k.removeprefix("model."): v
-            for k, v in tensors.items()
-        }
+        written: Tensors = {}
+        for key, value in tensors.items():
+            if key.startswith("head."):
+                kernel = convolved and value.dim() == 2
+                key = f"{classifier}{key.removeprefix('head')}"
+                written[key] = value.unflatten(1, (-1,) + (1,) * convolved) if kernel else value
+            else:
+                written[key.removeprefix("model.")] = value
+        return written
 
     return Keys(
         family="timm",
         layouts=(Layout("timm", find, rename, restore),),
+        mark=NEVER,
         computed=re.compile(r"\.(relative_position_index|attn_mask)$"),
         spare=re.compile(r"^head\."),
-        fresh=re.compile(r"(?!)"),
+        fresh=NEVER,
         resize=_resize,
-        options=lambda tensors: {},
+        options=head_options,
     )
 
 
@@ -73,7 +82,16 @@ def _resize(key: str, value: Tensor, target: Tensor, model: nn.Module) -> Tensor
     return resized if resized.shape == target.shape else None
 
 
-def _classifier(guest: Guest) -> str:
+def _classifiers(guest: Guest) -> tuple[str, ...]:
     settings = getattr(guest.model, "pretrained_cfg", {})
     name = settings.get("classifier", "head")
-    return name if isinstance(name, str) else name[0]
+    return (name,) if isinstance(name, str) else tuple(name)
+
+
+def _one_head(guest: Guest, tensors: Tensors, others: list[str]) -> None:
+    """A guest has one linear head on what timm's pools: two on two tokens are another model."""
+    second = next((k for k in tensors if any(k.startswith(f"{name}.") for name in others)), "")
+    if second:
+        own = "; deit_*_distilled here has both" if guest.name.startswith("deit_") else ""
+        raise Refused(f"{second}: timm/{guest.name} has a second head and a guest only one; a file "
+                      f"without it would do{own}")  # fmt: skip

@@ -15,6 +15,9 @@ from ninefold.core.errors import Refused, nearest
 
 Tensors = dict[str, Tensor]
 
+NEVER = re.compile(r"(?!)")
+"""Matches no key."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -29,12 +32,16 @@ class Layout:
             keep their names, so that they are refused as unknown.
         restore: The way back: tensors under our names -> under theirs, without a prefix. Raises
             `Refused` where that origin has no place for one. Nothing where there is no way back.
+        needs: Options of the model that `restore` takes as keywords, as tensors do not tell them.
+        never: How names of presets begin whose weights are never in this layout.
     """
 
     name: str
     find: Callable[[Tensors], str | None]
     rename: Callable[[Tensors], Tensors]
-    restore: Callable[[Tensors], Tensors] | None = None
+    restore: Callable[..., Tensors] | None = None
+    needs: tuple[str, ...] = ()
+    never: str = "-"
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Keys:
     Args:
         family: As in `create_model`.
         layouts: Tried in order.
+        mark: Keys, under our names, that no other family has.
         computed: Keys of buffers that the model computes; accepted and ignored.
         spare: Keys that one kind of model of the family has and another lacks (the head of a
             classifier, say); skipped where the model has no place for them.
@@ -51,15 +59,19 @@ class Keys:
         resize: `(key, value, target, model)` -> a value of the target's shape, or None where the
             shapes have nothing to do with each other.
         options: Options of `create_model`, beside a preset's name, that the tensors speak of.
+        with_head: Keys without which the file's head means nothing: spare, too, but only where
+            the model does not take the head over.
     """
 
     family: str
     layouts: tuple[Layout, ...]
+    mark: re.Pattern[str]
     computed: re.Pattern[str]
     spare: re.Pattern[str]
     fresh: re.Pattern[str]
     resize: Callable[[str, Tensor, Tensor, nn.Module], Tensor | None]
     options: Callable[[Mapping[str, Tensor]], dict[str, Any]]
+    with_head: re.Pattern[str] = NEVER
 
     def read(self, tensors: Tensors, where: str) -> tuple[str, Tensors, list[str]] | None:
         """Layout, tensors under our names, and skipped keys; None where no layout fits.
@@ -86,17 +98,27 @@ class Keys:
                 return layout.name, kept, skipped
         return None
 
-    def write(self, tensors: Tensors, to: str) -> Tensors:
+    def write(self, tensors: Tensors, to: str, options: Mapping[str, Any] | None = None) -> Tensors:
         """Tensors under our names as the layout called `to` has them.
 
+        Args:
+            options: Of the model that they are of, as far as they are known.
+
         Raises:
-            Refused: no layout is called so, or it has no place for one of the tensors.
+            Refused: no layout is called so, or it has no place for one of the tensors, or it asks
+                for an option that is not known.
         """
-        known = {layout.name: layout.restore for layout in self.layouts if layout.restore}
-        if to not in known:
+        known = {layout.name: layout for layout in self.layouts if layout.restore}
+        layout = known.get(to)
+        if layout is None or layout.restore is None:
             there = f"there are {', '.join(known)}" if known else "there is none"
             raise Refused(f"--to {to}: is no layout of {self.family}{nearest(to, known)}; {there}")
-        return known[to](tensors)
+        told = options or {}
+        lacking = [name for name in layout.needs if name not in told]
+        if lacking:
+            raise Refused(f"--to {to}: asks for {', '.join(lacking)}, which a file of weights does "
+                          "not tell; --model NAME does")  # fmt: skip
+        return layout.restore(tensors, **{name: told[name] for name in layout.needs})
 
 
 def prefix_before(key: str, *prefixes: str) -> Callable[[Tensors], str | None]:
@@ -119,3 +141,29 @@ def substitute(
         return renamed
 
     return rename
+
+
+def refuse(tensors: Tensors, pattern: str, where: str) -> None:
+    """What another library has no place for.
+
+    Raises:
+        Refused: a key matches; it is named.
+    """
+    strange = [key for key in tensors if re.search(pattern, key)]
+    if strange:
+        raise Refused(f"{strange[0]}: {where} has no place for it")
+
+
+def require(tensors: Tensors, key: str, where: str) -> None:
+    """What another library's model cannot be without.
+
+    Raises:
+        Refused: `key` is missing.
+    """
+    if key not in tensors:
+        raise Refused(f"{key}: there is none, and {where} cannot be without")
+
+
+def head_options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Outputs of a head that is one linear layer."""
+    return {"num_classes": len(tensors["head.weight"]) if "head.weight" in tensors else 0}

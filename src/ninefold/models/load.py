@@ -24,22 +24,23 @@ from ninefold.models.guest import Guest
 from ninefold.models.guest_keys import guest_keys
 from ninefold.models.layout import Keys, Tensors
 from ninefold.models.mixer import Mixer
+from ninefold.models.mixer_keys import MIXER
 from ninefold.models.resnet import ResNet
 from ninefold.models.resnet_keys import RESNET
 from ninefold.models.swin import Swin
 from ninefold.models.swin_keys import SWIN
 from ninefold.models.vit import ViT
-from ninefold.models.vit_keys import MIXER, VIT
+from ninefold.models.vit_keys import VIT
 
 log = logging.getLogger(__name__)
 
 KEYS: dict[type[nn.Module], Keys] = {
+    Focal: FOCAL,
     Swin: SWIN,
     ViT: VIT,
     Mixer: MIXER,
     ResNet: RESNET,
     EfficientNet: EFFICIENTNET,
-    Focal: FOCAL,
 }
 """How files are read for each family of models; a user's own model takes its own keys alone."""
 
@@ -106,13 +107,13 @@ def load_weights(
     else:
         where, file = str(source), read_weights(source)
     layout, tensors, skipped = "", file.tensors, list[str]()
-    keys = _keys_of(model)
+    keys = keys_of(model)
     found = keys.read(tensors, where) if keys else None
     if found:
         layout, tensors, skipped = found
     head, name, new_classes = _fit_head(model, tensors, file, where, reset_head, head_map)
     state = model.state_dict()
-    plan = _Plan(model, state, keys)
+    plan = _Plan(model, state, keys, taken=head in ("loaded", "reordered", "mapped"))
     for key, value in tensors.items():
         plan.place(key, value)
     plan.lack(head, name)
@@ -140,8 +141,10 @@ def load_weights(
 class _Plan:
     """Where each tensor of a file goes, made before the model changes."""
 
-    def __init__(self, model: nn.Module, state: dict[str, Tensor], keys: Keys | None) -> None:
-        self.model, self.state, self.keys = model, state, keys
+    def __init__(
+        self, model: nn.Module, state: dict[str, Tensor], keys: Keys | None, *, taken: bool
+    ) -> None:
+        self.model, self.state, self.keys, self.taken = model, state, keys, taken
         self.values: Tensors = {}
         self.resized: list[str] = []
         self.skipped: list[str] = []
@@ -153,7 +156,9 @@ class _Plan:
     def place(self, key: str, value: Tensor) -> None:
         target = self.state.get(key)
         if target is None:
-            spare = self.keys is not None and self.keys.spare.search(key)
+            spare = self.keys is not None and (
+                self.keys.spare.search(key) or (not self.taken and self.keys.with_head.search(key))
+            )
             (self.skipped if spare else self.unknown).append(key)
         elif value.shape == target.shape:
             self.values[key] = value
@@ -303,7 +308,8 @@ def _hint(plan: _Plan, keys: Keys | None, strange: bool) -> str:
     return "; strict=False loads the rest" if plan.values else ""
 
 
-def _keys_of(model: nn.Module) -> Keys | None:
+def keys_of(model: nn.Module) -> Keys | None:
+    """How files for this model are read; nothing for a user's own, which takes its own keys."""
     if isinstance(model, Guest):
         return guest_keys(model)
     return next((keys for kind, keys in KEYS.items() if isinstance(model, kind)), None)

@@ -26,8 +26,10 @@ class Preset:
         parameters: With 1000 classes (10 for an atto model).
         gmacs: Multiply-adds of one image at the preset's size, in thousand millions, as torch's
             FlopCounterMode counts them.
-        accuracy: Top-1 on ImageNet-1k that the paper's authors give for `weights`; 0 for none.
-        weights: Address of published weights; nothing where there are none.
+        accuracy: Top-1 on ImageNet-1k that is published for these weights; 0 for none.
+        accuracy_from: Who says so.
+        weights: Address of published weights; nothing where the hub has none.
+        authors_file: What the authors call the file, where it stands elsewhere under another name.
         weights_opened: Whether such a file has ever been opened here, or only its layout tested.
         licence: Of those weights.
         drop_path: Stochastic depth when trained on ImageNet-1k from nothing, where that was done.
@@ -42,7 +44,9 @@ class Preset:
     parameters: int = 0
     gmacs: float = 0.0
     accuracy: float = 0.0
+    accuracy_from: str = "its authors"
     weights: str = ""
+    authors_file: str = ""
     weights_opened: bool = False
     licence: str = ""
     drop_path: float = 0.0

@@ -90,6 +90,23 @@ def preset_of(name: str) -> Preset:
     raise unknown_model(name)
 
 
+def published(name: str) -> str:
+    """The address of a model's published weights.
+
+    Raises:
+        Refused: none are known, or they are not on the hub; which file it is is told then.
+    """
+    known = name in PRESETS or name.startswith("timm/")
+    preset = preset_of(name) if known else None
+    if preset is not None and preset.weights:
+        return preset.weights
+    file = preset.authors_file if preset is not None else ""
+    if file:
+        raise Refused(f"{name}: its weights are not on the hub; download {file} from where its "
+                      "authors keep it, and name the file")  # fmt: skip
+    raise Refused(f"{name}: no published weights are known; give a file")
+
+
 def unknown_model(name: str) -> Refused:
     """The error for a name that is neither a preset nor a family."""
     hint = nearest(name, [*PRESETS, *FAMILIES]) or ";"

@@ -307,6 +307,7 @@ SWIN = Keys(
             dict,
         ),
     ),
+    mark=re.compile(r"^layers\.\d+\.blocks\.\d+\.attn\."),
     computed=re.compile(r"\.(relative_position_index|attn_mask)$"),
     spare=re.compile(r"^(norm\d?\.|head\.|mask_token$)"),
     fresh=re.compile(r"^norm\d\."),

@@ -9,6 +9,7 @@ from typing import Any
 
 from ninefold.core.preprocess import Preprocess
 from ninefold.models.preset import Preset
+from ninefold.models.timm_results import timm_result
 
 VIT = "Dosovitskiy et al. 2021, arXiv 2010.11929; Steiner et al. 2021, arXiv 2106.10270"
 DEIT = "Touvron et al. 2021, arXiv 2012.12877"
@@ -151,6 +152,7 @@ VIT_PRESETS: dict[str, Preset] = {
             gmacs=gmacs,
             weights=_hub(name),
             licence="Apache-2.0" if name else "",
+            **timm_result(name),
         )
         for size, patch, side, parameters, gmacs, name in _VIT
     },
@@ -210,6 +212,7 @@ HYBRID_PRESETS: dict[str, Preset] = {
             gmacs=gmacs,
             weights=_hub(file),
             licence="Apache-2.0" if file else "",
+            **timm_result(file),
         )
         for name, size, units, patch, side, parameters, gmacs, file in _HYBRID
     },
@@ -250,6 +253,7 @@ MIXER_PRESETS: dict[str, Preset] = {
             weights=_hub(file),
             licence="Apache-2.0" if file else "",
             drop_path=0.1,
+            **timm_result(file),
         )
         for name, dim, depth, hidden, patch, parameters, gmacs, file in _MIXER
     },
