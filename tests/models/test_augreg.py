@@ -97,6 +97,17 @@ def test_every_name_that_timm_took_from_augreg_is_read() -> None:
     assert [n for n in names if str(FileName.parse(n)) != n.rpartition("/")[2]] == []
 
 
+def test_the_files_behind_our_presets_are_those_that_timm_names() -> None:
+    files = {name: p.authors_file for name, p in PRESETS.items() if "-i21k-" in p.authors_file}
+    assert len(files) > 15
+    for name, file in files.items():
+        told = FileName.parse(file)
+        assert told.tuned
+        assert preset_name(told.model, told.tuned.image_size) == name
+        hub = PRESETS[name].weights.split("/")[3]
+        assert timm.get_pretrained_cfg(hub).url.endswith(f"/{file}")
+
+
 def test_the_best_upstream_validation_decides_and_no_test_figure_does(tmp_path: Path) -> None:
     path = index(
         tmp_path / "index.csv",

@@ -41,7 +41,7 @@ def test_every_preset_says_what_it_is(name: str) -> None:
     assert preset.paper
     assert preset.parameters > 0
     assert preset.gmacs > 0
-    assert bool(preset.weights) == bool(preset.licence)
+    assert bool(preset.weights or preset.authors_file) == bool(preset.licence)
     assert preset.weights or not preset.accuracy
 
 
@@ -88,6 +88,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("swin", {"image_size": 64, "img_size": 64}, "given twice"),
     ("swin_tiny", {"image_size": 2}, "smaller than a patch"),
     ("swin_atto", {"weights": "pretrained"}, "no published weights"),
+    ("focal_tiny", {"weights": "pretrained"}, "not on the hub; download focal-tiny-is224-ws7.pth"),
     (f"{__name__}:Own", {"widht": 3}, "did you mean 'width'"),
     ("no.such.module:Name", {}, "cannot be imported"),
     (f"{__name__}:WRONG", {}, "makes no model"),

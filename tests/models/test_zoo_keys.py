@@ -20,6 +20,7 @@ from ninefold.models.convert import convert
 from ninefold.models.create import create_model
 from ninefold.models.load import keys_of, load_weights
 from ninefold.models.presets import PRESETS
+from ninefold.models.vit_keys import VIT as VIT_KEYS
 
 PUBLISHED = [name for name, preset in PRESETS.items() if preset.weights]
 
@@ -477,3 +478,106 @@ def test_focals_files_are_opened_with_their_buffers(tmp_path: Path) -> None:
     assert (report.missing, report.skipped) == ((), ())
     assert all(v.equal(ours.state_dict()[k]) for k, v in theirs.state_dict().items())
     assert convert(tmp_path / "w.pth").preset == "focal_atto"
+
+
+# ------------------------------------------------------------------ two image sizes, to 2e-5
+
+
+def at(side: int, kind: str) -> tuple[nn.Module, nn.Module]:
+    """Ours and a peer, both made for images of one size, with the peer's random weights."""
+    peers: dict[str, tuple[dict[str, Any], Callable[[], nn.Module]]] = {
+        "vit, timm": ({}, lambda: timm_vit(img_size=side)),
+        "vit, timm, tanh": (
+            {"gelu": "tanh"}, lambda: timm_vit(img_size=side, act_layer="gelu_tanh"),
+        ),
+        "vit, transformers": ({}, hf("ViTForImageClassification", image_size=side)),
+        "deit, timm": ({"distilled": True}, lambda: timm_vit(DISTILLED, img_size=side)),
+        "deit, transformers": (
+            {"distilled": True}, hf(TEACHER, "DeiTConfig", image_size=side),
+        ),
+        "hybrid, timm": (
+            {"resnet": {"num_layers": ()}, "patch_size": 4},
+            lambda: timm.create_model("vit_tiny_r_s16_p8_224", num_classes=5, patch_size=4,
+                                      **(TIMM | {"img_size": side})),
+        ),
+    }  # fmt: skip
+    options, build = peers[kind]
+    peer, ours = randomised(build()), vit(image_size=side, **options).eval()
+    report = load_weights(ours, peer.state_dict())
+    assert (report.missing, report.skipped, report.resized) == ((), (), ())
+    return ours, peer
+
+
+KINDS = ["vit, timm", "vit, timm, tanh", "vit, transformers", "deit, timm", "deit, transformers"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "hybrid, timm"])
+@pytest.mark.parametrize("side", [64, 96])
+def test_small_transformers_agree_with_their_peers_at_two_sizes(kind: str, side: int) -> None:
+    ours, peer = at(side, kind)
+    assert same(ours, peer, picture(side))
+
+
+def test_positions_at_another_size_are_those_of_transformers_and_not_those_of_timm() -> None:
+    """DeiT's rule is bicubic. timm smooths besides, and the first ViT's authors are bilinear."""
+    ours, peer = at(64, "vit, transformers")
+    ours.resize = "bicubic"
+    with torch.inference_mode():
+        theirs = peer(picture(48), interpolate_pos_encoding=True).logits
+    torch.testing.assert_close(logits(ours, picture(48)), theirs, atol=2e-5, rtol=2e-5)
+    dynamic = timm_vit(dynamic_img_size=True).eval()
+    dynamic.load_state_dict(VIT_KEYS.write(ours.state_dict(), "timm"))
+    assert same(ours, dynamic, picture(64))
+    for rule in ("bicubic", "bilinear"):
+        ours.resize = rule
+        assert float((logits(ours, picture(48)) - logits(dynamic, picture(48))).abs().max()) > 1e-3
+
+
+# --------------------------------------------------------------------------------------- guests
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "resnetv2_50x1_bit", "vit_tiny_r_s16_p8_224"])
+def test_a_guests_file_is_converted_there_and_back(name: str, tmp_path: Path) -> None:
+    """BiT's classifier is a convolution in timm's files and a linear layer here."""
+    theirs = randomised(timm.create_model(name, num_classes=5))
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    done = convert(tmp_path / "w.pth", tmp_path / "w.safetensors", model=f"timm/{name}")
+    assert (done.preset, done.layout, done.options) == (f"timm/{name}", "timm", {"num_classes": 5})
+    guest = create_model(f"timm/{name}", num_classes=5, weights=tmp_path / "w.safetensors").eval()
+    assert same(guest, theirs, picture(224 if "vit" in name else 64))
+    back = convert(tmp_path / "w.safetensors", tmp_path / "b.pth", to="timm")
+    assert back.layout == "ninefold"
+    written = torch.load(tmp_path / "b.pth", weights_only=True)
+    assert written.keys() == theirs.state_dict().keys()
+    assert all(value.equal(written[key]) for key, value in theirs.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [n for n in PRESETS if n.endswith("_atto")])
+def test_a_run_of_every_family_is_told_and_copied(name: str, tmp_path: Path) -> None:
+    """Those that no other library has, too; these are written for none."""
+    model = create_model(name)
+    about = {"preset": name, "model_options": "{}"}
+    write_weights(tmp_path / "model.safetensors", model.state_dict(), about)
+    done = convert(tmp_path / "model.safetensors", tmp_path / "copy.safetensors")
+    assert (done.preset, done.layout) == (name, "ninefold")
+    assert load_weights(create_model(name), tmp_path / "copy.safetensors").missing == ()
+    if keys_of(model) is None:
+        with pytest.raises(Refused, match="is no layout of .*there is none"):
+            convert(tmp_path / "model.safetensors", tmp_path / "w.pth", to="timm")
+
+
+def test_a_guest_with_two_heads_is_refused_by_name() -> None:
+    theirs = timm.create_model("deit_tiny_distilled_patch16_224", depth=1, num_classes=5)
+    guest = create_model("timm/deit_tiny_distilled_patch16_224", depth=1, num_classes=5)
+    with pytest.raises(Refused, match=r"head_dist\.weight: .*second head.*deit_\*_distilled here"):
+        load_weights(guest, theirs.state_dict())
+    one = {k: v for k, v in theirs.state_dict().items() if "head_dist" not in k}
+    assert load_weights(guest, one).head == "loaded"
+
+
+def test_a_guests_file_without_its_name_is_told_how_to_name_it(tmp_path: Path) -> None:
+    torch.save(timm.create_model("convnext_atto").state_dict(), tmp_path / "w.pth")
+    with pytest.raises(Refused, match=r"no known family.*--model timm/NAME"):
+        convert(tmp_path / "w.pth")
+    with pytest.raises(Refused, match=r"w\.pth: is no timm/resnet10t: "):
+        convert(tmp_path / "w.pth", model="timm/resnet10t")

@@ -86,12 +86,12 @@ def _sheet(name: str, preset: Preset) -> list[tuple[str, str]]:
         "the authors' file": preset.authors_file,
     }
     if preset.weights or elsewhere:
-        top1 = f"{100 * preset.accuracy:.1f} % on ImageNet-1k, says {preset.accuracy_from}"
+        top1 = f"{100 * preset.accuracy:.1f} % on ImageNet-1k, {preset.accuracy_from}"
         facts |= {
             "layout": _layout(preset),
             "licence": preset.licence,
             "published top1": top1 if preset.accuracy else "",
-            "real file opened": opened,
+            "real file opened": "" if preset.status == "guest" else opened,
         }
     return [(what, text) for what, text in facts.items() if text]
 
@@ -205,11 +205,12 @@ def convert(given: Namespace) -> int:
     source = str(Path(given.source) / MODEL) if folder else given.source
     done = rewrite(source, given.out or None, to=given.to, model=given.model)
     several = f"{' or '.join(done.candidates)}, by its shapes; --model NAME says which"
+    unknown = "no preset has these shapes; --model timm/NAME names one of timm's"
     facts = {
         "file": f"{source}, {done.bytes:,} bytes",
         "sha256": done.sha256,
         "layout": f"{done.layout}, of {done.family}",
-        "model": done.preset or (several if done.candidates else "no preset has these shapes"),
+        "model": done.preset or (several if done.candidates else unknown),
         "trained": _trained(source, done.preset),
         "options": json.dumps(done.options),
         "holds": f"{len(done.tensors)} tensors, {done.parameters:,} parameters",

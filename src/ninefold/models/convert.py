@@ -15,7 +15,7 @@ from ninefold.core.errors import Refused
 from ninefold.core.objects import find, is_reference
 from ninefold.core.weights import WeightsFile, local_file, read_weights, write_weights
 from ninefold.models.create import create_model
-from ninefold.models.layout import Keys, Tensors
+from ninefold.models.layout import NEVER, Keys, Tensors, head_options
 from ninefold.models.load import KEYS, classes_in, keys_of
 from ninefold.models.presets import FAMILIES, PRESETS, Preset, preset_of
 
@@ -145,8 +145,6 @@ def _named(name: str, file: WeightsFile, where: str) -> _Found:
     """A file of ours, or one that the caller knows."""
     ours = file.metadata.get("preset") == name
     options: dict[str, Any] = json.loads(file.metadata["model_options"]) if ours else {}
-    if is_reference(name):
-        raise Refused(f"{where}: is of your own {name}, of which no other library knows")
     keys = _keys(name, options)
     layout, tensors, skipped = OURS, file.tensors, list[str]()
     if not ours:
@@ -159,10 +157,15 @@ def _named(name: str, file: WeightsFile, where: str) -> _Found:
 
 
 def _keys(name: str, options: dict[str, Any]) -> Keys:
-    with torch.device("meta"):
-        keys = keys_of(create_model(name, **options))
-    assert keys  # every preset and guest has some
-    return keys
+    """Those of a model's family; of one that nobody else has, its own alone."""
+    keys = None
+    if not is_reference(name):
+        with torch.device("meta"):
+            keys = keys_of(create_model(name, **options))
+    return keys or Keys(
+        family=preset_of(name).family, layouts=(), mark=NEVER, computed=NEVER, spare=NEVER,
+        fresh=NEVER, resize=lambda key, value, target, model: None, options=head_options,
+    )  # fmt: skip
 
 
 def _check(name: str, tensors: Tensors, options: dict[str, Any], keys: Keys, where: str) -> None:
@@ -199,7 +202,7 @@ def _presets(keys: Keys, layout: str, tensors: Tensors, options: dict[str, Any])
     never = next(known.never for known in keys.layouts if known.name == layout)
     same: list[str] = []
     for name, preset in PRESETS.items():
-        own = KEYS[find(FAMILIES[preset.family].home)] is keys and not name.startswith(never)
+        own = KEYS.get(find(FAMILIES[preset.family].home)) is keys and not name.startswith(never)
         if own and counts(preset):
             try:
                 with torch.device("meta"):

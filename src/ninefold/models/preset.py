@@ -44,7 +44,7 @@ class Preset:
     parameters: int = 0
     gmacs: float = 0.0
     accuracy: float = 0.0
-    accuracy_from: str = "its authors"
+    accuracy_from: str = "its authors' figure"
     weights: str = ""
     authors_file: str = ""
     weights_opened: bool = False
