@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ninefold.app.cli import main
 from ninefold.core.errors import Refused
+from ninefold.core.weights import write_weights
 from ninefold.models.augreg import (
     AUGMENTS,
     FileName,
@@ -20,7 +21,9 @@ from ninefold.models.augreg import (
     read_index,
     select,
 )
+from ninefold.models.create import create_model
 from ninefold.models.presets import PRESETS
+from ninefold.models.vit_keys import VIT
 
 MODELS = ["Ti/16", "S/32", "S/16", "B/32", "B/16", "B/8", "L/16"]
 MODELS += ["R+Ti/16", "R26+S/32", "R50+L/32"]
@@ -168,3 +171,16 @@ def test_the_command_names_the_file_to_take(
     assert line.endswith(f"/augreg/{TUNED}.npz")
     assert main(["models", "--where", "data=cifar100"]) == 2
     assert main(["models", "--augreg", str(path), "--where", "upstream=i1k"]) == 2
+
+
+def test_convert_tells_what_the_name_says_and_that_the_shapes_are_anothers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = create_model("vit_atto")
+    write_weights(
+        tmp_path / f"{TUNED}.npz", VIT.write(model.state_dict(), "flax", {"num_heads": 3})
+    )
+    assert main(["convert", str(tmp_path / f"{TUNED}.npz")]) == 0
+    out = capsys.readouterr().out
+    assert "its name says vit_r26_s32_384, i21k for 300 epochs, augment light2" in out
+    assert "then imagenet2012, learning rate 0.01, 384 pixels; the shapes are another" in out
