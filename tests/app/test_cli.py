@@ -102,7 +102,7 @@ def test_version_is_that_of_the_package(capsys: Captured) -> None:
         (["train", "quikstart"], "no recipe is called 'quikstart'; did you mean 'quickstart'?"),
         (["train", "--model", "swin_tny"], "did you mean 'swin_tiny'?"),
         (["train", "--optim", "adam"], "no optimizer is called 'adam'; did you mean 'adamw'?"),
-        (["train", "--augment", "lite"], "there are none, light, pad, swin"),
+        (["train", "--augment", "lite"], "there are none, light, pad, patches,"),
         (["train", "--epochs", "3", "--steps", "4"], "--steps: not allowed with argument --epochs"),
         (["train", "--batch-size", "many"], "--batch-size: invalid int value: 'many'"),
         (["train", "--batch-size", "0"], "batch_size 0 is no batch; 1 at the least"),

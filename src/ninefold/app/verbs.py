@@ -32,9 +32,11 @@ def _train(parser: ArgumentParser) -> None:
     add("--reset-head", action=BooleanOptionalAction, help="a new head where classes differ")
     add("--head-map", metavar="FILE", help="rows of the old head, one number a class; or names")
     add("--uncertainty", metavar="METHOD", help="how predictions are scored for doubt")
-    add("--augment", help="none, light, pad, swin, or your own as package.module:Name")
+    augments = "none, light, pad, patches, patches_uniform, swin"
+    add("--augment", help=f"{augments}, or your own as package.module:Name")
     add("--loss", help="your own as package.module:Name")
-    add("--optim", metavar="KIND", help="adamw, sgd, sam, ..., or your own as package.module:Name")
+    optims = "adamw, sgd, rmsprop_tf, sam, asam, gsam"
+    add("--optim", metavar="KIND", help=f"{optims}, or your own as package.module:Name")
     add("--image-size", type=int, metavar="PIXELS", help="side of the model's input")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=float, help="passes over the training images")

@@ -2,14 +2,39 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from ninefold.core.config import Config
 
 
+class Patches(Config):
+    """Patch AutoAugment: an operation of its own for every patch of every image."""
+
+    grid: NonNegativeInt = 0
+    """Patches along each side of an image; 0 for none of this."""
+    credit: Literal["image", "team", "official", "uniform"] = "image"
+    """What the agents that choose operations learn from: each image's own loss, the mean loss of
+    all (the paper's objective), or that as the official program has it; `uniform`: no agents, and
+    operations drawn at random."""
+    lr: PositiveFloat = 1e-3
+    """Peak learning rate of the agents (SGD with Nesterov momentum); it follows the schedule."""
+    entropy: NonNegativeFloat = 0.001
+    """What the entropy of their choices is worth to them."""
+    official: bool = False
+    """As the official program: the last row and column of patches stay, and five operations are
+    left out every second time."""
+
+
 class Augment(Config):
-    """Order: crop, flip, RandAugment (or colour jitter), on each image; then normalise, erase,
-    Mixup or CutMix, and the user's own, on the batch."""
+    """Order: crop, flip, RandAugment (or colour jitter), on each image; then normalise, operate on
+    patches, erase, Mixup or CutMix, and the user's own, on the batch."""
 
     crop: Literal["random_resized", "pad", "none"] = "random_resized"
     """`random_resized`: a random part of the image (Inception crop); `pad`: pad by an eighth and
@@ -24,6 +49,8 @@ class Augment(Config):
     """timm's notation, `rand-m9-mstd0.5-inc1`; nothing for none."""
     color_jitter: NonNegativeFloat = 0.0
     """Strength of brightness, contrast and saturation jitter; ignored beside `randaugment`."""
+    patches: Patches = Patches()
+    """Patch AutoAugment."""
     mixup: NonNegativeFloat = 0.0
     """Alpha of the beta distribution of Mixup's weight; 0 for none."""
     cutmix: NonNegativeFloat = 0.0

@@ -29,6 +29,7 @@ from ninefold.data.loader import evaluation_batches
 from ninefold.data.open import open_data
 from ninefold.data.records import DataSet, Records
 from ninefold.data.verify import verify
+from ninefold.engine.co_train import add_agent, check_patches
 from ninefold.engine.config import Run
 from ninefold.engine.device import compile_model
 from ninefold.engine.evaluate import versions
@@ -102,6 +103,7 @@ def build(run: Run, world: int) -> Parts:
         notes.append(f"trains at {size} x {size} pixels, as large as the images are")
         run = run.changed(preprocess=run.preprocess.changed(image_size=size))
     task = make_task(data.task, data.classes, run.loss)
+    check_patches(run, task)
     if run.augment.custom:
         find(run.augment.custom)  # refused now if it is not there, and not at the first step
     options: dict[str, Any] = {
@@ -242,7 +244,9 @@ def set_up(run: Run, parts: Parts, fabric: Fabric) -> State:
     made = make_optimizer(parts.model, run.optim, scales=parts.scales)
     optimizer = fabric.setup_optimizers(made)
     assert isinstance(optimizer, torch.optim.Optimizer)
-    return State(objective, optimizer, Ema(parts.model, run.ema) if run.ema else None)
+    state = State(objective, optimizer, Ema(parts.model, run.ema) if run.ema else None)
+    add_agent(run, state, fabric)
+    return state
 
 
 def metadata(run: Run, parts: Parts, step: int) -> dict[str, str]:

@@ -29,6 +29,8 @@ def training_batches(run: Run, data: DataSet, fabric: Fabric, start: int) -> Ite
 
 
 def preparation(run: Run, data: DataSet, fabric: Fabric) -> Prepare:
-    """To the device, normalised, augmented."""
-    augment = BatchAugment(run.augment, len(data.classes))
+    """To the device, normalised, augmented; only normalised where operations on patches come
+    first, as `co_train` then does the rest."""
+    later = run.augment.patches.grid > 0
+    augment = None if later else BatchAugment(run.augment, len(data.classes))
     return Prepare(run.preprocess, fabric.device, augment)

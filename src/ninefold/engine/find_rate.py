@@ -11,7 +11,6 @@ smoothed loss as in fastai, whose users call it the learning-rate finder.
 import json
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch import Tensor
 from ninefold.core.batch import Batch
 from ninefold.core.errors import Failed, Refused
 from ninefold.engine.build import build, refuse_among_classes, set_up
+from ninefold.engine.co_train import update_of
 from ninefold.engine.config import Run
 from ninefold.engine.device import launch
 from ninefold.engine.failure import memory_advice, memory_told
@@ -27,7 +27,7 @@ from ninefold.engine.figures import draw_rates
 from ninefold.engine.folder import RUN, RUNS, claim
 from ninefold.engine.loop import fit
 from ninefold.engine.room import fewest_parts
-from ninefold.engine.update import NotFinite, State, descend
+from ninefold.engine.update import NotFinite, State
 
 LEAST, MOST, STEPS = 1e-7, 10.0, 100
 """Rates of the first and the last step, and how many steps there are."""
@@ -105,7 +105,7 @@ def find_rate(run: Run, *, out: str | Path = "") -> tuple[float, Path]:
             fit(
                 fabric, state, seed=run.seed, stop=STEPS, batches=batches,
                 prepare=preparation(run, parts.data, fabric), schedule=rise,
-                update=partial(descend, accumulate=count, clip_norm=run.clip_norm),
+                update=update_of(run.changed(accumulate=count), len(parts.data.classes)),
                 after_step=[note],
             )  # fmt: skip
     except (_Diverged, NotFinite):

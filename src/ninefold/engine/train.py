@@ -9,7 +9,6 @@ import json
 import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from ninefold.engine.build import (
     refuse_among_classes,
     set_up,
 )  # fmt: skip
+from ninefold.engine.co_train import AGENT_OPTIMIZER, update_of
 from ninefold.engine.config import Run
 from ninefold.engine.device import agree, describe_device, gather, launch, share_buffers
 from ninefold.engine.evaluate import evaluate, versions
@@ -57,7 +57,7 @@ from ninefold.engine.progress import Observer, Observers, Plan
 from ninefold.engine.room import as_recorded, fewest_parts
 from ninefold.engine.signals import SAVE, Signals
 from ninefold.engine.sinks import sinks
-from ninefold.engine.update import NotFinite, State, descend
+from ninefold.engine.update import NotFinite, State
 from ninefold.optim.schedule import factor
 
 log = logging.getLogger(__name__)
@@ -182,9 +182,7 @@ class _Training:
                     batches=self.batches,
                     prepare=self.prepare(),
                     schedule=self.schedule,
-                    update=partial(
-                        descend, accumulate=self.run.accumulate, clip_norm=self.run.clip_norm
-                    ),
+                    update=update_of(self.run, len(self.parts.data.classes)),
                     after_step=hooks,
                 )
         except NotFinite as error:
@@ -210,6 +208,9 @@ class _Training:
         rate = self.run.optim.lr * factor(self.run.schedule, state.step / self.parts.stop)
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
+        if AGENT_OPTIMIZER in state.extra:
+            for group in state.extra[AGENT_OPTIMIZER].param_groups:
+                group["lr"] = self.run.augment.patches.lr * rate / self.run.optim.lr
 
     def hooks(self) -> tuple[list[Hook], Validator]:
         run, stop = self.run, self.parts.stop

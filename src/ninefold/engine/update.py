@@ -2,8 +2,8 @@
 
 An update is a function `(fabric, state, batch) -> logs`. `descend` serves every optimizer, those
 that call their closure twice (SAM) among them. A second network trained against the first (Patch
-AutoAugment) is another update over the same `State`, whose `extra` holds the network and its
-optimizer.
+AutoAugment, `engine.co_train`) is another update over the same `State`, whose `extra` holds the
+network and its optimizer.
 """
 
 from collections.abc import Sequence
@@ -146,7 +146,11 @@ def descend(
 
 
 def _add(sums: dict[str, Tensor], losses: dict[str, Tensor], share: float) -> None:
+    """Add a part's share; of what is told of each image (`each`), put the parts together."""
     for name, value in losses.items():
+        if name == "each":
+            sums[name] = torch.cat([sums[name], value.detach()]) if name in sums else value.detach()
+            continue
         part = value.detach() * share
         sums[name] = sums[name] + part if name in sums else part
 

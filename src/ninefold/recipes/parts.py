@@ -7,7 +7,7 @@ user's own as `package.module:Name`, or, in Python, an object; a `Run` holds nam
 from collections.abc import Iterable
 from typing import Any, cast
 
-from ninefold.augment.config import Augment
+from ninefold.augment.config import Augment, Patches
 from ninefold.core.errors import Refused, nearest
 from ninefold.core.objects import is_reference, name_of
 from ninefold.engine.config import Run
@@ -18,6 +18,8 @@ AUGMENTS: dict[str, Augment] = {
     "none": Augment(crop="none", flip=0.0),
     "light": Augment(crop_area=(0.6, 1.0)),
     "pad": Augment(crop="pad"),
+    "patches": Augment(crop="pad", patches=Patches(grid=2)),
+    "patches_uniform": Augment(crop="pad", patches=Patches(grid=2, credit="uniform")),
     "swin": Augment(
         randaugment="rand-m9-mstd0.5-inc1",
         color_jitter=0.4,
@@ -30,8 +32,8 @@ AUGMENTS: dict[str, Augment] = {
         erase_mode="pixel",
     ),
 }
-"""`pad`: as for CIFAR since He et al. 2016. `swin`: hierarchical-transformers specification,
-section 1.12, shared constants."""
+"""`pad`: as for CIFAR since He et al. 2016. `patches`: Patch AutoAugment behind it, and its control
+without agents. `swin`: hierarchical-transformers specification, section 1.12, shared constants."""
 
 
 def choose_augment(augment: object) -> Augment:

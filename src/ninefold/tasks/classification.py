@@ -51,7 +51,8 @@ class Classification:
         self._custom_name = loss.custom
 
     def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """`loss`; and for one label a sample `top1`, of mixed targets by their largest share.
+        """`loss`; for one label a sample `top1`, of mixed targets by their largest share; and
+        `each`, losses a sample, where the batch says which operations an agent chose for it.
 
         Computed in float32. Smoothing spreads its share evenly over all classes (with several
         labels: over yes and no of each), of mixed targets as of class ids.
@@ -72,7 +73,17 @@ class Classification:
         else:
             target = target if target.ndim == 1 else target.float()
             loss = F.cross_entropy(logits, target, label_smoothing=self._smoothing)
+        if "operations" in batch.extra and self._custom is None:
+            logs["each"] = self._each(logits.detach(), batch.y)
         return {"loss": loss, **logs}
+
+    def _each(self, logits: Float[Tensor, "b k"], target: Tensor) -> Float[Tensor, " b"]:
+        """The losses of single images, without smoothing: what an agent is rewarded by."""
+        if self._multilabel:
+            each = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
+            return each.mean(dim=1)
+        target = target if target.ndim == 1 else target.float()
+        return F.cross_entropy(logits, target, reduction="none")
 
     def outputs(self, model: nn.Module, batch: Batch) -> Any:
         """Logits."""

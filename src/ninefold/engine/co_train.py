@@ -1,0 +1,154 @@
+"""Patch AutoAugment in a run: agents choose what is done to patches, trained against the model.
+
+Source: Lin et al. 2021, arXiv 2103.11099, section 3; efficientnetv2-paa specification, part B.
+"""
+
+# torch and Fabric leave some types open.
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from ninefold.augment.batch import BatchAugment
+from ninefold.augment.config import Patches
+from ninefold.augment.patch_agent import PatchAgent, choose
+from ninefold.augment.patch_credit import a2c_loss
+from ninefold.augment.patch_ops import OPERATIONS
+from ninefold.augment.patches import augment_patches, draw_execution, patch_size
+from ninefold.core.batch import Batch
+from ninefold.core.errors import Refused
+from ninefold.core.preprocess import Preprocess
+from ninefold.engine.config import Run
+from ninefold.engine.update import State, Update, descend
+from ninefold.tasks.task import Task
+
+AGENT, AGENT_OPTIMIZER = "agent", "agent_optimizer"
+"""Their names in `State.extra`, and so in checkpoints."""
+
+
+def update_of(run: Run, classes: int) -> Update:
+    """The update that a run asks for: `descend`, or `co_train` where patches have operations."""
+    step = partial(descend, accumulate=run.accumulate, clip_norm=run.clip_norm)
+    if not run.augment.patches.grid:
+        return step
+    return partial(
+        co_train,
+        patches=run.augment.patches,
+        preprocess=run.preprocess,
+        after=BatchAugment(run.augment, classes),
+        step=step,
+    )
+
+
+def check_patches(run: Run, task: Task) -> None:
+    """See that operations on patches go with the rest of a run.
+
+    Raises:
+        Refused: patches too small; images of other than three channels; a task or a loss of the
+            user's own that tells no losses of single images.
+    """
+    patches, size = run.augment.patches, run.preprocess.image_size
+    if not patches.grid:
+        return
+    patch_size(size, size, (patches.grid, patches.grid))
+    if run.preprocess.channels != 3:
+        raise Refused(
+            f"augment.patches: operations mix red, green and blue, and images have "
+            f"{run.preprocess.channels} channels; --augment.patches.grid 0 goes without"
+        )
+    if patches.credit != "uniform" and (run.loss.custom or task.name not in REWARDS):
+        what = f"loss {run.loss.custom}" if run.loss.custom else f"task {task.name}"
+        raise Refused(
+            f"augment.patches: the {what} tells no losses of single images to learn by; "
+            "--augment.patches.credit uniform needs none"
+        )
+
+
+REWARDS = ("classification", "multilabel")
+"""Tasks whose losses come as `each`, too."""
+
+
+def add_agent(run: Run, state: State, fabric: Fabric) -> None:
+    """Put the agents and their optimizer into the state, by the run's seed."""
+    patches = run.augment.patches
+    if not patches.grid or patches.credit == "uniform":
+        return
+    torch.manual_seed(run.seed)
+    agent = PatchAgent(num_operations=len(OPERATIONS), grid=patches.grid)
+    state.extra[AGENT] = fabric.setup_module(agent).train()
+    optimizer = torch.optim.SGD(
+        agent.parameters(), lr=patches.lr, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+    state.extra[AGENT_OPTIMIZER] = fabric.setup_optimizers(optimizer)
+
+
+def co_train(
+    fabric: Fabric,
+    state: State,
+    batch: Batch,
+    *,
+    patches: Patches,
+    preprocess: Preprocess,
+    after: Callable[[Batch], Batch],
+    step: Update,
+) -> dict[str, Tensor]:
+    """One step of the model on changed patches, and one of the agents that chose the changes.
+
+    The agents see the images as they are; erasing and mixing come behind the operations. Their
+    reward is the loss that the model had on each image.
+
+    Args:
+        patches: Grid and credit; `uniform` draws the operations and trains no agents.
+        preprocess: Whose normalisation is undone for the operations.
+        after: What else is done to the batch.
+        step: The model's own update.
+
+    Returns:
+        The model's logs, and `agent_loss`, `agent_entropy` (nats) and `agent_advantage`.
+    """
+    assert isinstance(batch.x, Tensor)
+    agent = state.extra.get(AGENT)
+    scores: Tensor | None = None
+    value: Tensor | None = None
+    if agent is None:
+        form = (len(batch), patches.grid, patches.grid)
+        operations = torch.randint(len(OPERATIONS), form, device=batch.x.device)
+    else:
+        scores, value = agent(batch.x)
+        assert scores is not None
+        operations = choose(scores.detach())
+    executed = draw_execution(operations, official=patches.official)
+    x = _changed(batch.x, operations, executed, preprocess, official=patches.official)
+    batch = replace(batch, x=x, extra={**batch.extra, "operations": operations})
+    logs = step(fabric, state, after(batch))
+    each = logs.pop("each", None)
+    if scores is None or value is None or each is None or patches.credit == "uniform":
+        return logs
+    told = a2c_loss(
+        scores, operations, value.float(), each.float(), credit=patches.credit,
+        executed=executed, entropy_weight=patches.entropy,
+    )  # fmt: skip
+    optimizer = state.extra[AGENT_OPTIMIZER]
+    optimizer.zero_grad()
+    fabric.backward(told["loss"])
+    optimizer.step()
+    logs["agent_loss"] = told["loss"].detach()
+    return logs | {f"agent_{name}": told[name] for name in ("entropy", "advantage")}
+
+
+def _changed(
+    x: Tensor, operations: Tensor, executed: Tensor, preprocess: Preprocess, *, official: bool
+) -> Tensor:
+    """Normalised images with operations on the 256 levels that they had before."""
+    mean, std = (
+        torch.tensor(values, device=x.device, dtype=x.dtype).view(-1, 1, 1)
+        for values in (preprocess.mean, preprocess.std)
+    )
+    pixels = ((x * std + mean) * 255).round_().clamp_(0, 255) / 255
+    changed = augment_patches(pixels, operations, executed, official=official)
+    return (changed - mean) / std
