@@ -97,8 +97,8 @@ def descend(
         how much the loss is higher uphill (0 in a step that does not climb).
 
     Raises:
-        NotFinite: on a CPU, before the optimizer has touched a weight; elsewhere the caller looks
-            at the logs, since asking here would wait for the device.
+        NotFinite: on a CPU, before the optimizer has touched a weight, and with SAM everywhere;
+            elsewhere the caller looks at the logs, since asking here would wait for the device.
     """
     logs: dict[str, Tensor] = {}
     sam = state.optimizer if isinstance(state.optimizer, SAM) else None
@@ -119,7 +119,8 @@ def descend(
                     losses = state.objective(part)
                     fabric.backward(losses["loss"] / accumulate)
                 _add(found, losses, 1 / accumulate)
-        found["grad_norm"] = _clip(fabric, state, 0.0 if sam else clip_norm)
+        if not climbed:  # there SAM takes the norm itself
+            found["grad_norm"] = _clip(fabric, state, 0.0 if sam else clip_norm)
         if fabric.device.type == "cpu" and not finite(found):
             raise NotFinite(found, batch, state.step)
         if climbed:
@@ -134,13 +135,16 @@ def descend(
 
     def before_base(*_: Any) -> None:
         if clip_norm:
-            _clip(fabric, state, clip_norm)
+            torch.nn.utils.clip_grads_with_norm_(state.model.parameters(), clip_norm, sam.norm)
 
+    skipped = sam.skipped
     hook = sam.base.register_step_pre_hook(before_base)
     try:
         sam.step(closure)
     finally:
         hook.remove()
+    if sam.skipped > skipped:
+        raise NotFinite(logs | {"grad_norm": sam.norm}, batch, state.step)
     logs["climb"] = uphill.get("loss", logs["loss"]) - logs["loss"]
     return logs
 

@@ -34,9 +34,9 @@ class SAM(Optimizer):
     A step whose gradient is not finite is left out, counted by `skipped`.
 
     `param_groups` and `state` are the base's own, so schedules and checkpoints see one optimizer;
-    copies of weights are never part of them. Clipping belongs behind the last call:
-    `sam.base.register_step_pre_hook(...)`. Running statistics of normalisations are the closure's
-    business: `layers.norm.keep_statistics` while `climbed`.
+    copies of weights are never part of them. Clipping belongs behind the last call, where `norm` is
+    known: `sam.base.register_step_pre_hook(...)`. Running statistics of normalisations are the
+    closure's business: `layers.norm.keep_statistics` while `climbed`.
 
     Args:
         params: Tensors, or groups of them; `rho` may differ by group.
@@ -84,6 +84,8 @@ class SAM(Optimizer):
         self.adaptive, self.eta, self.local = adaptive, eta, local
         self.every, self.shards, self.decay_in_loss = every, shards, decay_in_loss
         self.shard, self.skipped = 0, 0
+        self.norm = torch.zeros(())
+        """Of the gradient that the base steps by, before any clipping."""
         self.climbing = False
         """Whether the closure is being called for the gradient to climb by."""
         self.climbed = False
@@ -138,8 +140,8 @@ class SAM(Optimizer):
         self.shard = 0
         for group in self.param_groups:
             group["sam_steps"] += 1
-        gradients = [p.grad for p in self._parameters() if p.grad is not None]
-        if bool(torch.isfinite(_norm(gradients))):
+        self.norm = _norm([p.grad for p in self._parameters() if p.grad is not None])
+        if bool(torch.isfinite(self.norm)):
             self.base.step()
         else:
             self.skipped += 1
