@@ -196,7 +196,7 @@ def test_convolutions_run_channels_last_and_transformers_do_not() -> None:
 @pytest.mark.parametrize(
     ("name", "library"),
     [
-        ("vit_atto", "timm"), ("vit_atto", "torchvision"),
+        ("vit_atto", "timm"), ("vit_atto", "torchvision"), ("vit_atto", "transformers"),
         ("mixer_atto", "timm"), ("resnet18", "timm"), ("resnet18", "torchvision"),
         ("efficientnet_v2_atto", "timm"), ("efficientnet_atto", "timm"),
     ],

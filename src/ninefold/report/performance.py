@@ -44,6 +44,9 @@ GOALS = (
     Goal("swin_tiny", "training", "fp32", 8, 0.85),
     Goal("swin_tiny", "training", "bf16", 1, 0.80),
     Goal("swin_tiny", "training", "bf16", 8, 0.80),
+    Goal("vit_s16", "inference", "fp32", 8, 0.80),
+    Goal("mixer_b16", "inference", "fp32", 8, 0.80),
+    Goal("efficientnet_v2_s", "inference", "fp32", 8, 0.95),
 )
 NEVER_SLOWER = 1.0
 """Of every model in every cell: the most that its ratio to the fastest peer may be."""
