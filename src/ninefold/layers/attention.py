@@ -66,7 +66,7 @@ def attend(
     Departs: which kernel computes it depends on shape and device, so results differ by rounding.
     """
     factor: float = q.shape[-1] ** -0.5 if scale is None else scale
-    # A bias that learns has no fused kernel on a CPU; torch's own substitute looks for rows of -inf.
+    # A bias that learns has no fused kernel on a CPU; torch then looks for rows of -inf besides.
     learns = bias is not None and bias.requires_grad
     on_cpu = q.device.type == "cpu" and (k.shape[-2] <= EXPLICIT_KEYS or learns)
     compute = _explicit if _observers or on_cpu else _fused
