@@ -23,7 +23,7 @@ class Preset:
         status: `exact`: equal to a reference that was run; `published`: equal to the paper's
             description; `inferred`; `ours`; `guest` (timm's) and `own` (the user's).
         paper: Authors, year and where to read it.
-        parameters: With 1000 classes (10 for an atto model).
+        parameters: With `num_classes` classes.
         gmacs: Multiply-adds of one image at the preset's size, in thousand millions, as torch's
             FlopCounterMode counts them.
         accuracy: Top-1 on ImageNet-1k that is published for these weights; 0 for none.
@@ -33,7 +33,7 @@ class Preset:
         weights_opened: Whether such a file has ever been opened here, or only its layout tested.
         licence: Of those weights.
         drop_path: Stochastic depth when trained on ImageNet-1k from nothing, where that was done.
-        num_classes: Of the weights.
+        num_classes: Of the weights; where there are none, of the data that it was made for.
     """
 
     family: str

@@ -5,7 +5,7 @@ user's own as `package.module:Name`, or, in Python, an object; a `Run` holds nam
 """
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from ninefold.augment.config import Augment, Patches
 from ninefold.core.errors import Refused, nearest
@@ -68,8 +68,8 @@ def choose_optim(optim: object, *, adamw: AdamW | None = None, sgd: Sgd | None =
         "rmsprop_tf": RmspropTf(),
         **{kind: build(**numbers, options=_beyond(like)) for kind, build in CLIMBING.items()},
     }
-    if isinstance(optim, tuple(type(kind) for kind in (*kinds.values(), Custom(name="")))):
-        return cast(Optim, optim)
+    if isinstance(optim, AdamW | Sgd | RmspropTf | Sam | Asam | Gsam | Custom):
+        return optim
     if isinstance(optim, str) and not is_reference(optim):
         if optim not in kinds:
             raise Refused(
