@@ -28,7 +28,7 @@ demo: setup
 	@$(BIN)/ninefold train quickstart
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8 --dist loadfile
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
