@@ -44,7 +44,7 @@ def quickstart(
         ),
         schedule=Schedule(warmup=0.1, final=0.01),
         batch_size=batch_size,
-        steps=600,
+        steps=550,
         clip_norm=1.0,
     )
     return finish(run, changes)
