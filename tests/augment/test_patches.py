@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from ninefold.augment.patch_agent import PatchAgent, choose
+from ninefold.augment.patch_agent import PatchAgent, PhotoAgent, choose
 from ninefold.augment.patch_credit import Credit, a2c_loss
 from ninefold.augment.patch_ops import HALVED, OPERATIONS, draw, operate
-from ninefold.augment.patches import augment_patches, draw_execution, patch_size
+from ninefold.augment.patches import augment_patches, draw_execution, draw_fading, patch_size
 from ninefold.core.errors import Refused
 
 TOGETHER = ("patch_mean", "cutmix", "mixup")
@@ -200,6 +200,17 @@ def test_half_of_all_patches_are_executed_and_officially_a_quarter_by_some() -> 
         assert share == pytest.approx(0.25 if name in HALVED else 0.5, abs=0.03)
 
 
+def test_patches_that_fade_are_a_quarter_at_first_and_one_in_two_hundred_at_last() -> None:
+    """Of all, as half of the batches stay as they are."""
+    torch.manual_seed(0)
+    operations = torch.zeros(50, 4, 4).long()
+    for done, share in ((0.0, 0.5), (0.5, 0.255), (1.0, 0.01)):
+        drawn = torch.stack([draw_fading(operations, done) for _ in range(300)]).float()
+        some = drawn.mean(dim=(1, 2, 3))
+        assert float((some > 0).float().mean()) == pytest.approx(0.5, abs=0.1)
+        assert float(some[some > 0].mean()) == pytest.approx(share, rel=0.1)
+
+
 def test_patches_of_less_than_three_pixels_are_refused_in_one_line() -> None:
     with pytest.raises(Refused, match=r"grid of 12 x 12 makes patches of 2 x 2 .* at most 10 x 10"):
         augment_patches(
@@ -219,6 +230,37 @@ def test_the_agent_for_cifar_has_the_official_size_and_others_fit_any_grid() -> 
         assert value.shape == (2,)
         assert chances is not None
         assert chances.shape == (2, 10, grid, grid)
+
+
+@pytest.mark.parametrize(
+    ("grid", "head"),
+    [
+        (1, 64 * 128 * 9 + 3 * 128 + 128 * 128 * 4 + 128 + 128 * 13 + 13),
+        (2, 64 * 128 * 9 + 3 * 128 + 128 * 13 * 4 + 13),
+        (3, 64 * 128 * 9 + 3 * 128 + 128 * 13 * 9 + 13),
+        *((grid, 64 * 13 * 9 + 13) for grid in (4, 5, 7, 14)),
+    ],
+)
+def test_the_agent_for_photos_has_the_official_size_and_form(grid: int, head: int) -> None:
+    side = 14 if grid == 14 else 7
+    stem = nn.Conv2d(3, 512, 32, stride=32)  # in place of a ResNet-18: maps of the same form
+    agent = PhotoAgent(stem, channels=512, num_operations=13, grid=grid)
+    official = (
+        512 * 32 * 9 + 64 + (32 * side**2 + 1) * 256 + 257
+        + (32 * 64 + 64 * 64) * 9 + 2 * 64 + 4 * 64 + head
+    )  # fmt: skip
+    own = sum(p.numel() for name, p in agent.named_parameters() if "extracter" not in name)
+    assert own == official
+    for size in (448,) if grid == 14 else (224, 448, 96):
+        scores, value = agent(torch.rand(2, 3, size, size))
+        assert scores.shape == (2, 13, grid, grid)
+        assert value.shape == (2,)
+
+
+def test_other_grids_are_pooled_to_fit() -> None:
+    for grid in (6, 9):
+        agent = PhotoAgent(nn.Conv2d(3, 8, 8, stride=8), channels=8, grid=grid)
+        assert agent(torch.rand(2, 3, 64, 64))[0].shape == (2, 15, grid, grid)
 
 
 def test_choices_follow_the_softmax() -> None:

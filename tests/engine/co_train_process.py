@@ -18,7 +18,7 @@ if __name__ == "__main__":
     run = small(augment=Augment(crop="none", mixup=0.2, patches=Patches(grid=2)))
     state = set_up(run, build(run, 2), fabric)
     state.objective.train()
-    update = update_of(run, 3)
+    update = update_of(run, 3, run.steps)
     for step in range(5):
         seed_noise(0, step, fabric.global_rank, fabric.device)
         batch = Batch(torch.randn(4, 3, 12, 12), torch.arange(4) % 3, torch.arange(4))

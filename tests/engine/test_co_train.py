@@ -13,25 +13,32 @@ from test_processes import free_port
 from test_resume import LAST, assert_same, state_in, trained_until
 
 from ninefold.augment.config import Augment, Patches
+from ninefold.augment.patch_ops import OPERATIONS
 from ninefold.core.batch import Batch
 from ninefold.core.errors import Refused
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import read_lines
+from ninefold.core.weights import write_weights
 from ninefold.engine import checkpoint
 from ninefold.engine.build import build, set_up
 from ninefold.engine.co_train import AGENT, AGENT_OPTIMIZER, co_train, update_of
 from ninefold.engine.config import Run
 from ninefold.engine.device import launch
 from ninefold.engine.train import train
+from ninefold.models.create import create_model
 from ninefold.optim.config import Sam
 from ninefold.tasks.config import Loss
 
 SCRIPT = Path(__file__).with_name("co_train_process.py")
 
 
-def run_with(credit: str = "image", **changes: Any) -> Run:
-    augment = Augment(crop="none", mixup=0.2, patches=Patches(grid=2, credit=credit))  # type: ignore[arg-type]
+def run_with(credit: str = "image", patches: dict[str, Any] | None = None, **changes: Any) -> Run:
+    chosen = Patches.model_validate({"grid": 2, "credit": credit, **(patches or {})})
+    augment = Augment(crop="none", mixup=0.2, patches=chosen)
     return small(**{"augment": augment, **changes})
+
+
+PHOTOS = {"fade": True, "leave_out": ("equalize", "sharpness"), "trunk": "resnet_atto"}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +48,7 @@ def run_with(credit: str = "image", **changes: Any) -> Run:
         ("official", {}),
         ("team", {"optim": Sam(lr=0.01)}),
         ("uniform", {}),
+        ("image", {"patches": PHOTOS}),
     ],
 )
 def test_agents_and_their_optimizer_are_resumed_to_the_bit(
@@ -100,7 +108,7 @@ def test_the_model_sees_what_the_agents_did_with_erasing_and_mixing_behind_it() 
     batch = Batch((levels / 255 - mean) / std, torch.zeros(8).long(), torch.arange(8))
     co_train(
         fabric, state, batch, patches=run.augment.patches, preprocess=run.preprocess,
-        after=after, step=step,
+        after=after, step=step, stop=9,
     )  # fmt: skip
     x = seen[0].x
     assert isinstance(x, torch.Tensor)
@@ -122,7 +130,7 @@ def test_rewards_are_the_losses_of_the_images_in_their_order() -> None:
     batch = Batch(torch.randn(8, 3, 12, 12), torch.arange(8) % 3, torch.arange(8))
     batch.extra["operations"] = torch.zeros(8, 2, 2).long()
     state.objective.train()
-    logs = update_of(run.changed(accumulate=2, augment=Augment()), 3)(fabric, state, batch)
+    logs = update_of(run.changed(accumulate=2, augment=Augment()), 3, 9)(fabric, state, batch)
     assert logs["each"].shape == (8,)
     assert float(logs["each"].mean()) == pytest.approx(float(logs["loss"]), rel=1e-5)
 
@@ -139,6 +147,19 @@ def test_rewards_are_the_losses_of_the_images_in_their_order() -> None:
             {"preprocess": Preprocess(image_size=12, mean=(0.5,), std=(0.5,), channels=1)},
             "images have 1 channels",
         ),
+        (
+            {"patches": {"leave_out": ("equalise",)}},
+            "no operation is called 'equalise'; did you mean 'equalize'",
+        ),
+        ({"patches": {"trunk": "resnet_ato"}}, "did you mean 'resnet_atto'"),
+        ({"patches": {"trunk": "vit_atto"}}, "vit_atto has no maps for agents to see"),
+        (
+            {
+                "patches": {"trunk": "resnet_atto", "grid": 15},
+                "preprocess": Preprocess(image_size=48),
+            },
+            "tells 14 x 14 patches apart at the most, not 15 x 15",
+        ),
     ],
 )
 def test_what_does_not_go_with_patches_is_refused_in_one_line(
@@ -147,6 +168,41 @@ def test_what_does_not_go_with_patches_is_refused_in_one_line(
     with pytest.raises(Refused, match=message) as refusal:
         build(run_with(**changes), 1)
     assert "\n" not in str(refusal.value)
+
+
+def test_operations_that_are_left_out_are_never_chosen_and_the_trunk_learns() -> None:
+    run = run_with(patches={**PHOTOS, "fade": False})
+    fabric, _, _ = launch("32-true")
+    state = set_up(run, build(run, 1), fabric)
+    agent = state.extra[AGENT].module
+    before = {name: p.detach().clone() for name, p in agent.named_parameters()}
+    seen: list[torch.Tensor] = []
+
+    def step(_fabric: Any, _state: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        seen.append(batch.extra["operations"])
+        return {"loss": torch.zeros(()), "each": torch.rand(len(batch))}
+
+    for _ in range(20):
+        batch = Batch(torch.randn(8, 3, 12, 12), torch.zeros(8).long(), torch.arange(8))
+        co_train(
+            fabric, state, batch, patches=run.augment.patches, preprocess=run.preprocess,
+            after=lambda batch: batch, step=step, stop=20,
+        )  # fmt: skip
+    drawn = {OPERATIONS[i] for i in torch.stack(seen).unique().tolist()}
+    assert drawn == set(OPERATIONS) - {"equalize", "sharpness"}
+    moved = [n for n, p in agent.named_parameters() if not torch.equal(p.detach(), before[n])]
+    assert len(moved) == len(before)
+
+
+def test_a_trunk_starts_from_given_weights(tmp_path: Path) -> None:
+    trained = create_model("resnet_atto", num_classes=7, image_size=12)
+    write_weights(tmp_path / "w.safetensors", trained.state_dict(), {})
+    weights = str(tmp_path / "w.safetensors")
+    run = run_with(patches={**PHOTOS, "trunk_weights": weights})
+    fabric, _, _ = launch("32-true")
+    agent = set_up(run, build(run, 1), fabric).extra[AGENT].module
+    found = agent.fea_extracter.model.state_dict()
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in found.items())
 
 
 @pytest.mark.slow

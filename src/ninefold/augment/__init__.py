@@ -8,10 +8,13 @@ if TYPE_CHECKING:
     from ninefold.augment.batch import BatchAugment as BatchAugment
     from ninefold.augment.config import Augment as Augment
     from ninefold.augment.patch_agent import PatchAgent as PatchAgent
+    from ninefold.augment.patch_agent import PhotoAgent as PhotoAgent
     from ninefold.augment.patch_credit import a2c_loss as a2c_loss
     from ninefold.augment.patch_ops import OPERATIONS as OPERATIONS
     from ninefold.augment.patches import augment_patches as augment_patches
     from ninefold.augment.patches import draw_execution as draw_execution
+    from ninefold.augment.patches import draw_fading as draw_fading
+    from ninefold.augment.policies import find_policy as find_policy
     from ninefold.augment.randaugment import RandAugment as RandAugment
     from ninefold.augment.randaugment import read_randaugment as read_randaugment
     from ninefold.augment.sample import SampleAugment as SampleAugment
@@ -22,10 +25,13 @@ __getattr__, __dir__ = lazily(
         "BatchAugment": "batch",
         "Augment": "config",
         "PatchAgent": "patch_agent",
+        "PhotoAgent": "patch_agent",
         "a2c_loss": "patch_credit",
         "OPERATIONS": "patch_ops",
         "augment_patches": "patches",
         "draw_execution": "patches",
+        "draw_fading": "patches",
+        "find_policy": "policies",
         "RandAugment": "randaugment",
         "read_randaugment": "randaugment",
         "SampleAugment": "sample",

@@ -13,6 +13,11 @@ from pydantic import (
 
 from ninefold.core.config import Config
 
+Policy = Literal[
+    "", "autoaugment", "autoaugment_cifar10", "autoaugment_svhn", "trivialaugment", "augmix",
+    "fast_autoaugment_cifar10", "fast_autoaugment_svhn", "fast_autoaugment_imagenet",
+]  # fmt: skip
+
 
 class Patches(Config):
     """Patch AutoAugment: an operation of its own for every patch of every image."""
@@ -30,15 +35,28 @@ class Patches(Config):
     official: bool = False
     """As the official program: the last row and column of patches stay, and five operations are
     left out every second time."""
+    fade: bool = False
+    """As the official program for photos: half of the batches stay as they are, and in the others
+    a share of the patches that falls from a half to a hundredth over the run is operated on."""
+    leave_out: tuple[str, ...] = ()
+    """Operations that are not used, by name; the official program for photos leaves out `equalize`
+    and `sharpness`."""
+    widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (32, 64, 32)
+    """Channels of the agents' three convolutions: fewer beside a small model."""
+    trunk: str = ""
+    """A model in place of those, whose last map the agents see: `resnet18` for photos."""
+    trunk_weights: str = ""
+    """Where that starts: a file, `hf://org/repo/file`, `pretrained`, or nothing."""
 
 
 class Augment(Config):
-    """Order: crop, flip, RandAugment (or colour jitter), on each image; then normalise, operate on
-    patches, erase, Mixup or CutMix, and the user's own, on the batch."""
+    """Order: crop, flip, RandAugment (or a policy, or colour jitter), Cutout, on each image; then
+    normalise, operate on patches, erase, Mixup or CutMix, and the user's own, on the batch."""
 
-    crop: Literal["random_resized", "pad", "none"] = "random_resized"
-    """`random_resized`: a random part of the image (Inception crop); `pad`: pad by an eighth and
-    cut (CIFAR); `none`: as in evaluation."""
+    crop: Literal["random_resized", "random", "pad", "reflect", "none"] = "random_resized"
+    """`random_resized`: a random part of the image (Inception crop); `random`: a random square in
+    place of evaluation's central one; `pad`: pad by an eighth with zeros and cut (CIFAR);
+    `reflect`: likewise, but mirrored at the border; `none`: as in evaluation."""
     crop_area: tuple[float, float] = (0.08, 1.0)
     """Least and largest share of the image's area that a random part covers."""
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
@@ -47,8 +65,15 @@ class Augment(Config):
     """Probability of a horizontal flip."""
     randaugment: str = ""
     """timm's notation, `rand-m9-mstd0.5-inc1`; nothing for none."""
+    policy: Policy = ""
+    """What else may be done to whole images, in place of RandAugment: torchvision's AutoAugment (as
+    found on ImageNet, CIFAR-10 or SVHN), TrivialAugment or AugMix, or what Fast AutoAugment found;
+    nothing for none."""
     color_jitter: NonNegativeFloat = 0.0
-    """Strength of brightness, contrast and saturation jitter; ignored beside `randaugment`."""
+    """Strength of brightness, contrast and saturation jitter; ignored beside `randaugment` and
+    `policy`."""
+    cutout: NonNegativeInt = 0
+    """Side, in pixels, of a square about a random point that gets the mean colour; 0 for none."""
     patches: Patches = Patches()
     """Patch AutoAugment."""
     mixup: NonNegativeFloat = 0.0
@@ -77,4 +102,13 @@ class Augment(Config):
         narrow, wide = self.crop_aspect
         if not 0 < narrow <= wide:
             raise ValueError(f"crop_aspect {self.crop_aspect} must rise from above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> Self:
+        if self.randaugment and self.policy:
+            raise ValueError(
+                f"randaugment {self.randaugment!r} and policy {self.policy!r} exclude each other; "
+                "give one"
+            )
         return self

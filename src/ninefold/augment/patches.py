@@ -62,6 +62,23 @@ def draw_execution(
     return executed
 
 
+FADE = (0.5, 0.99)
+"""Shares of the patches that stay at the begin and at the end of a run that fades."""
+
+
+def draw_fading(operations: Int[Tensor, "b n m"], done: float) -> Bool[Tensor, "b n m"]:
+    """As the official program for photos: none of them in half of the batches, and in the others
+    from a half of the patches to a hundredth.
+
+    Args:
+        done: Share of the run that is behind.
+    """
+    coin = torch.rand((), device=operations.device)
+    first, last = FADE
+    chances = torch.rand(operations.shape, device=operations.device)
+    return (chances > first + (last - first) * done) & (coin <= 0.5)
+
+
 @torch.no_grad()
 def augment_patches(
     images: Float[Tensor, "b 3 h w"],

@@ -151,10 +151,10 @@ class RandAugment:
                 continue
             name = names[int(choice * len(names))]
             level = max(0.0, min(self.magnitude + self.std * shift, self.limit)) / 10
-            picture = _to_pillow(image) if picture is None else picture
+            picture = to_pillow(image) if picture is None else picture
             argument = table[name](level, 1 if coin < 0.5 else -1)
             picture = OPERATIONS[name](picture, argument, self.canvas)
-        return image if picture is None else _to_tensor(picture)
+        return image if picture is None else to_tensor(picture)
 
 
 def read_randaugment(notation: str, preprocess: Preprocess) -> RandAugment:
@@ -211,12 +211,14 @@ def _canvas(preprocess: Preprocess) -> Canvas:
     return Canvas(fill if channels == 3 else fill[0], _FILTERS[preprocess.interpolation])
 
 
-def _to_pillow(image: UInt8[Tensor, "c h w"]) -> Image.Image:
+def to_pillow(image: UInt8[Tensor, "c h w"]) -> Image.Image:
+    """An image of 1 or 3 channels as Pillow's."""
     array = image.permute(1, 2, 0).contiguous().numpy()
     return Image.fromarray(array[:, :, 0] if len(image) == 1 else array)
 
 
-def _to_tensor(picture: Image.Image) -> UInt8[Tensor, "c h w"]:
+def to_tensor(picture: Image.Image) -> UInt8[Tensor, "c h w"]:
+    """And back."""
     array = np.array(picture)
     pixels = torch.from_numpy(array)
     return pixels[None] if array.ndim == 2 else pixels.permute(2, 0, 1)

@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ninefold.augment.config import Augment
+from ninefold.augment.policies import cut_out, find_policy
 from ninefold.augment.randaugment import read_randaugment
 from ninefold.core.batch import Sample
 from ninefold.core.preprocess import Preprocess
-from ninefold.layers.image import crop, evaluation_view, resize
+from ninefold.layers.image import crop, evaluation_view, evaluation_whole, resize
 
 _TRIES = 10
 
@@ -39,11 +40,12 @@ class SampleAugment:
     """What training does to one decoded image.
 
     Args:
-        augment: Its crop, flip, RandAugment and colour jitter count here.
+        augment: Its crop, flip, RandAugment, policy, colour jitter and Cutout count here.
         preprocess: Channels, mean (as fill colour) and the way of resizing.
 
     Raises:
-        Refused: a notation of RandAugment that cannot be read, or images that it cannot change.
+        Refused: a notation of RandAugment that cannot be read, or images that it or the policy
+            cannot change.
     """
 
     def __init__(self, augment: Augment, preprocess: Preprocess) -> None:
@@ -51,11 +53,16 @@ class SampleAugment:
         self._randaugment = (
             read_randaugment(augment.randaugment, preprocess) if augment.randaugment else None
         )
+        self._policy = find_policy(augment.policy, preprocess.channels) if augment.policy else None
+        self._mean = tuple(min(255, round(255 * value)) for value in preprocess.mean)
 
     def __call__(self, sample: Sample, generator: torch.Generator, image_size: int) -> Sample:
         """The sample with an image `(c, s, s)`, uint8 as it came."""
         image = self._place(sample.x, generator, image_size)
-        return replace(sample, x=self._recolour(image, generator).contiguous())
+        image = self._recolour(image, generator)
+        if self._augment.cutout:
+            image = cut_out(image, self._augment.cutout, self._mean, generator)
+        return replace(sample, x=image.contiguous())
 
     def _place(
         self, image: UInt8[Tensor, "c h w"], generator: torch.Generator, image_size: int
@@ -65,12 +72,15 @@ class SampleAugment:
             window = inception_window(image.shape[1], image.shape[2], augment, generator)
             part = crop(image, window.top, window.left, window.height, window.width)
             image = resize(part, (image_size, image_size), self._preprocess.interpolation)
+        elif augment.crop == "random":
+            whole = evaluation_whole(image, self._preprocess, image_size)
+            image = _somewhere(whole, image_size, generator)
         else:
             image = evaluation_view(image, self._preprocess, image_size)
         if augment.crop == "pad":
-            margin = image_size // 8
-            top, left = torch.randint(2 * margin + 1, (2,), generator=generator).tolist()
-            image = crop(F.pad(image, (margin,) * 4), top, left, image_size, image_size)
+            image = _somewhere(F.pad(image, (image_size // 8,) * 4), image_size, generator)
+        elif augment.crop == "reflect":
+            image = _somewhere(_mirrored(image, image_size // 8), image_size, generator)
         if augment.flip and float(torch.rand((), generator=generator)) < augment.flip:
             image = image.flip(2)
         return image
@@ -80,9 +90,35 @@ class SampleAugment:
     ) -> UInt8[Tensor, "c s s"]:
         if self._randaugment is not None:
             return self._randaugment(image, generator)
+        if self._policy is not None:
+            return self._policy(image, generator)
         if self._augment.color_jitter:
             return jitter(image, self._augment.color_jitter, generator)
         return image
+
+
+def _somewhere(
+    image: UInt8[Tensor, "c h w"], side: int, generator: torch.Generator
+) -> UInt8[Tensor, "c s s"]:
+    """A square of an image, at a random place."""
+    height, width = image.shape[1:]
+    if height == width:
+        top, left = torch.randint(height - side + 1, (2,), generator=generator).tolist()
+    else:
+        top, left = (
+            int(torch.randint(length - side + 1, (), generator=generator))
+            for length in (height, width)
+        )
+    return crop(image, top, left, side, side)
+
+
+def _mirrored(image: UInt8[Tensor, "c h w"], margin: int) -> UInt8[Tensor, "c r s"]:
+    """Wider by a margin on each side, mirrored at the outermost pixels (these are not repeated)."""
+    for axis in (1, 2):
+        last = image.shape[axis] - 1
+        place = torch.arange(-margin, last + 1 + margin).abs()
+        image = image.index_select(axis, last - (last - place).abs())
+    return image
 
 
 def inception_window(

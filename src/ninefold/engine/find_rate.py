@@ -105,7 +105,9 @@ def find_rate(run: Run, *, out: str | Path = "") -> tuple[float, Path]:
             fit(
                 fabric, state, seed=run.seed, stop=STEPS, batches=batches,
                 prepare=preparation(run, parts.data, fabric), schedule=rise,
-                update=update_of(run.changed(accumulate=count), len(parts.data.classes)),
+                update=update_of(
+                    run.changed(accumulate=count), len(parts.data.classes), parts.stop
+                ),
                 after_step=[note],
             )  # fmt: skip
     except (_Diverged, NotFinite):

@@ -182,7 +182,7 @@ class _Training:
                     batches=self.batches,
                     prepare=self.prepare(),
                     schedule=self.schedule,
-                    update=update_of(self.run, len(self.parts.data.classes)),
+                    update=update_of(self.run, len(self.parts.data.classes), self.parts.stop),
                     after_step=hooks,
                 )
         except NotFinite as error:

@@ -76,6 +76,16 @@ def evaluation_view(
     Departs: of an image more than 8 times as long as wide, only the middle is resized at all; one
         of 65535 x 1 pixels would take 13 GB. The square shifts by less than a pixel of the source.
     """
+    whole = evaluation_whole(image, preprocess, image_size)
+    height, width = whole.shape[1:]
+    top, left = round((height - image_size) / 2), round((width - image_size) / 2)
+    return crop(whole, top, left, image_size, image_size)
+
+
+def evaluation_whole(
+    image: UInt8[Tensor, "c h w"], preprocess: Preprocess, image_size: int
+) -> UInt8[Tensor, "c r s"]:
+    """What `evaluation_view` cuts its square from, at the size that it has there."""
     if preprocess.squash:
         return resize(image, (image_size, image_size), preprocess.interpolation)
     image = _without_far_ends(image)
@@ -83,9 +93,7 @@ def evaluation_view(
     short = int(image_size / preprocess.crop_fraction)
     height = max(short, short * rows // columns)
     width = max(short, short * columns // rows)
-    whole = resize(image, (height, width), preprocess.interpolation)
-    top, left = round((height - image_size) / 2), round((width - image_size) / 2)
-    return crop(whole, top, left, image_size, image_size)
+    return resize(image, (height, width), preprocess.interpolation)
 
 
 def _without_far_ends(image: UInt8[Tensor, "c h w"]) -> UInt8[Tensor, "c r s"]:

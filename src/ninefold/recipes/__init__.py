@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from ninefold.recipes.everyday import finetune as finetune
     from ninefold.recipes.everyday import quickstart as quickstart
     from ninefold.recipes.everyday import swin_cifar10 as swin_cifar10
+    from ninefold.recipes.paa import finetune_paa as finetune_paa
+    from ninefold.recipes.paa import paa_cifar10 as paa_cifar10
+    from ninefold.recipes.paa import paa_cifar100 as paa_cifar100
+    from ninefold.recipes.paa import paa_imagenet as paa_imagenet
     from ninefold.recipes.swin import swin_384 as swin_384
     from ninefold.recipes.swin import swin_in1k as swin_in1k
     from ninefold.recipes.swin import swin_in22k as swin_in22k
@@ -23,6 +27,10 @@ RECIPES: dict[str, str] = {
     "swin_in22k": "ninefold.recipes.swin",
     "swin_in22k_to_1k": "ninefold.recipes.swin",
     "swin_384": "ninefold.recipes.swin",
+    "paa_cifar10": "ninefold.recipes.paa",
+    "paa_cifar100": "ninefold.recipes.paa",
+    "paa_imagenet": "ninefold.recipes.paa",
+    "finetune_paa": "ninefold.recipes.paa",
 }
 """The module of every recipe; the function has the recipe's name."""
 

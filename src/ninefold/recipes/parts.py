@@ -18,8 +18,23 @@ AUGMENTS: dict[str, Augment] = {
     "none": Augment(crop="none", flip=0.0),
     "light": Augment(crop_area=(0.6, 1.0)),
     "pad": Augment(crop="pad"),
-    "patches": Augment(crop="pad", patches=Patches(grid=2)),
-    "patches_uniform": Augment(crop="pad", patches=Patches(grid=2, credit="uniform")),
+    "reflect": Augment(crop="reflect"),
+    "patches": Augment(crop="reflect", patches=Patches(grid=2)),
+    "patches_uniform": Augment(crop="reflect", patches=Patches(grid=2, credit="uniform")),
+    "patches_imagenet": Augment(patches=Patches(grid=4, trunk="resnet18")),
+    "patches_photos": Augment(
+        crop="random",
+        patches=Patches(
+            grid=4,
+            fade=True,
+            leave_out=("equalize", "sharpness"),
+            trunk="resnet18",
+            trunk_weights="pretrained",
+        ),
+    ),
+    "autoaugment": Augment(policy="autoaugment"),
+    "trivialaugment": Augment(policy="trivialaugment"),
+    "augmix": Augment(policy="augmix"),
     "swin": Augment(
         randaugment="rand-m9-mstd0.5-inc1",
         color_jitter=0.4,
@@ -32,8 +47,9 @@ AUGMENTS: dict[str, Augment] = {
         erase_mode="pixel",
     ),
 }
-"""`pad`: as for CIFAR since He et al. 2016. `patches`: Patch AutoAugment behind it, and its control
-without agents. `swin`: hierarchical-transformers specification, section 1.12, shared constants."""
+"""`pad`: as for CIFAR since He et al. 2016; `reflect`: mirrored at the border. `patches`: Patch
+AutoAugment as on CIFAR, its control without agents, and as on larger photos. `swin`:
+hierarchical-transformers specification, section 1.12, shared constants."""
 
 
 def choose_augment(augment: object) -> Augment:

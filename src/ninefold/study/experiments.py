@@ -12,6 +12,8 @@ from ninefold.core.preprocess import Preprocess
 from ninefold.engine.config import Run
 from ninefold.recipes.everyday import quickstart
 from ninefold.report.measured import Scale
+from ninefold.study.paa_claims import paa
+from ninefold.study.patch_cost import patch_cost
 from ninefold.study.plan import Comparison, Plan, Trained
 from ninefold.study.swin_cost import swin_linear_cost, swin_table5
 from ninefold.study.transfer import swin_transfer
@@ -139,5 +141,18 @@ EXPERIMENTS: dict[str, Callable[[Scale, str], Plan]] = {
     "swin_cyclic_or_padding": partial(swin_table5, against="padding"),
     "swin_cyclic_or_sliding": partial(swin_table5, against="sliding"),
     "swin_cyclic_or_performer": partial(swin_table5, against="performer"),
+    "paa_or_none": partial(paa, subject="image", against="none"),
+    "paa_or_autoaugment": partial(paa, subject="image", against="autoaugment"),
+    "paa_or_fast_autoaugment": partial(paa, subject="image", against="fast_autoaugment"),
+    "paa_or_randaugment": partial(paa, subject="image", against="randaugment"),
+    "paa_or_trivialaugment": partial(paa, subject="image", against="trivialaugment"),
+    "paa_or_cutout": partial(paa, subject="image", against="cutout"),
+    "paa_or_uniform": partial(paa, subject="image", against="uniform"),
+    "paa_team_or_uniform": partial(paa, subject="team", against="uniform"),
+    "paa_official_or_uniform": partial(paa, subject="official", against="uniform"),
+    "paa_image_or_team": partial(paa, subject="image", against="team"),
+    "paa_uniform_or_none": partial(paa, subject="uniform", against="none"),
+    "paa_patches_or_whole": partial(paa, subject="4 x 4", against="whole"),
+    "paa_cost": patch_cost,
 }
 """By the name under which a claim's `experiment` asks for it."""
