@@ -259,6 +259,40 @@ def test_all_frames_of_a_clip_are_cut_and_erased_at_one_place() -> None:
         assert not torch.equal(clips.x, frames)
 
 
+def test_mixup_with_the_image_before_is_big_visions_in_a_loop() -> None:
+    """lambda of Beta(alpha, alpha) or its rest, whichever is larger; x_i with x_{i-1}."""
+    augment = Augment(mixup=0.5, mix_with="previous")
+    weights = []
+    for seed in range(40):
+        plain = batch()
+        torch.manual_seed(seed)
+        mixed = BatchAugment(augment, CLASSES)(batch())
+        torch.manual_seed(seed)
+        torch.rand(4, dtype=torch.float64)
+        drawn = float(Beta(torch.tensor(0.5), torch.tensor(0.5)).sample())
+        weight = max(drawn, 1.0 - drawn)
+        for i in range(6):
+            x = weight * plain.x[i] + (1.0 - weight) * plain.x[i - 1]
+            torch.testing.assert_close(mixed.x[i], x)
+            y = torch.zeros(CLASSES)
+            y[plain.y[i]] += weight
+            y[plain.y[i - 1]] += 1.0 - weight
+            torch.testing.assert_close(mixed.y[i], y)
+        weights.append(drawn)
+    assert min(weights) < 0.4
+
+
+def test_cutmix_takes_its_part_from_the_image_before_where_that_is_asked() -> None:
+    plain, torn = batch(), batch()
+    box = (2, 7, 3, 9)
+    stayed = cutmix(torn.x, box, "previous")
+    for i in range(6):
+        assert torch.equal(torn.x[i, :, 2:7, 3:9], plain.x[i - 1, :, 2:7, 3:9])
+    expected = stayed * torch.eye(CLASSES)[plain.y[0]]
+    expected[plain.y[-1]] += 1 - stayed
+    torch.testing.assert_close(mixed_target(plain.y, stayed, CLASSES, "previous")[0], expected)
+
+
 def test_the_same_seed_gives_the_same_batch() -> None:
     augment = BatchAugment(Augment(mixup=0.8, cutmix=1.0, erase=0.5), CLASSES)
     torch.manual_seed(3)

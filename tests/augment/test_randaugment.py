@@ -164,8 +164,8 @@ def test_it_travels_to_another_process() -> None:
 @pytest.mark.parametrize(
     ("notation", "message"),
     [
-        ("randm9", "does not begin with 'rand-'"),
-        ("augmix-m5", "does not begin with 'rand-'"),
+        ("randm9", "does not begin with rand-, augreg-, torchvision-; did you mean 'rand'"),
+        ("augmix-m5", "does not begin with rand-, augreg-, torchvision-"),
         ("rand-w0", "cannot read 'w0'"),
         ("rand-m9-tweights", "cannot read 'tweights'"),
         ("rand-m9.5", "m is 9.5; a whole number from 0 to 100"),

@@ -88,6 +88,34 @@ def test_what_is_chosen_does_not_depend_on_names_of_files(photos: Path, tmp_path
     assert pixels(photos) == pixels(tmp_path)
 
 
+def test_a_share_is_held_out_for_validation(photos: Path) -> None:
+    data = open_data(f"{photos}?hold_out=0.25")
+    each = {"train": 15, "val": 5, "test": 4}
+    assert counts(data) == {s: dict.fromkeys(data.classes, n) for s, n in each.items()}
+    assert "a share of 0.25 of the training part" in data.notes[-1]
+    few = open_data(f"{photos}?hold_out=0.25&per_class=3")
+    assert counts(few)["train"] == counts(few)["val"] == dict.fromkeys(data.classes, 3)
+
+
+def test_a_held_out_share_makes_a_validation_part_the_test_part(
+    photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "train").symlink_to(photos / "train")
+    (tmp_path / "val").symlink_to(photos / "test")
+    plain, data = open_data(tmp_path), open_data(f"{tmp_path}?hold_out=0.1")
+    assert set(plain.splits) == {"train", "val"}
+    assert data.splits["test"].files == plain.splits["val"].files
+    assert set(data.splits["val"].files) < set(plain.splits["train"].files)
+    assert not set(data.splits["val"].files) & set(data.splits["train"].files)
+    assert any("validation part is the test part" in note for note in data.notes)
+
+
+def test_of_one_folder_a_share_is_held_out_behind_the_test_part(photos: Path) -> None:
+    data = open_data(f"{photos / 'train'}?hold_out=0.5")
+    each = {"train": 9, "val": 9, "test": 2}
+    assert counts(data) == {s: dict.fromkeys(data.classes, n) for s, n in each.items()}
+
+
 def test_generated_sets_take_the_keys_among_their_own() -> None:
     address = "synthetic://classification?size=16&train=60&val=24&test=24&seed=1"
     whole, data = open_data(address), open_data(f"{address}&classes=ring,star&per_class=2&pick=3")
@@ -123,6 +151,8 @@ def test_a_path_that_holds_a_question_mark_is_a_path(photos: Path, tmp_path: Pat
     [
         ("classes=ants", "has no class 'ants'; did you mean 'ant'"),
         ("classes=", "classes names none"),
+        ("hold_out=1", "hold_out is '1'; a share between 0 and 1"),
+        ("hold_out=some", "hold_out is 'some'; a share"),
         ("class=ant", "unknown key 'class'; did you mean 'classes'"),
         ("per_class=0", "per_class is '0'; a whole number from 1 on"),
         ("per_class=many", "per_class is 'many'"),
@@ -133,3 +163,8 @@ def test_a_path_that_holds_a_question_mark_is_a_path(photos: Path, tmp_path: Pat
 def test_keys_that_mean_nothing_are_refused(photos: Path, query: str, told: str) -> None:
     with pytest.raises(Refused, match=told):
         open_data(f"{photos}?{query}")
+
+
+def test_a_share_beside_validation_and_test_parts_is_refused() -> None:
+    with pytest.raises(Refused, match="has a validation part and a test part, too"):
+        open_data("synthetic://classification?size=16&train=8&val=8&test=8&hold_out=0.1")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ninefold.core.errors import Refused
 from ninefold.models.create import create_model
-from ninefold.models.depth import freeze, rate_scales, save_memory
+from ninefold.models.depth import freeze, rate_scales, save_memory, set_head_bias
 from ninefold.models.presets import PRESETS
 
 GUESTS = ("resnet18", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "convnext_atto")
@@ -188,3 +188,24 @@ def test_every_preset_tells_its_order_and_can_save_memory(name: str) -> None:
     save_memory(model, where=name)
     freeze(model, 1, where=name)
     assert 0 < len(trainable(model)) < len(values)
+
+
+@pytest.mark.parametrize("name", ["vit_atto", "deit_tiny_distilled", "swin_atto", "timm/resnet18"])
+def test_biases_of_a_head_are_set_and_nothing_else(name: str) -> None:
+    model = create_model(name, num_classes=3)
+    before = {key: p.detach().clone() for key, p in model.named_parameters()}
+    set_head_bias(model, -6.9, where=name)
+    head = {id(p) for p in model.head.parameters()}  # type: ignore[union-attr]
+    for key, p in model.named_parameters():
+        if id(p) in head and key.endswith("bias"):
+            assert p.unique().tolist() == [pytest.approx(-6.9)]
+        else:
+            assert p.equal(before[key]), key
+
+
+def test_a_model_without_a_biased_head_is_told_to_leave_it() -> None:
+    own = Own()
+    own.head = nn.Linear(4, 2, bias=False)
+    for model in (own, nn.Conv2d(3, 3, 1)):
+        with pytest.raises(Refused, match="mine: has no `head` with a bias"):
+            set_head_bias(model, -6.9, where="mine")

@@ -5,7 +5,11 @@ import torch
 from timm.optim import param_groups_weight_decay
 from torch import nn
 
+from ninefold.models.create import create_model
+from ninefold.optim.build import make_optimizer
+from ninefold.optim.config import AdamW, Schedule
 from ninefold.optim.groups import parameter_groups
+from ninefold.optim.schedule import factor
 
 
 class Toy(nn.Module):
@@ -73,3 +77,42 @@ def test_a_timm_swin_is_split_as_timm_splits_it() -> None:
     assert [{*map(id, g["params"])} for g in ours] == [
         {*map(id, g["params"])} for g in reversed(theirs)
     ]
+
+
+def test_of_a_vit_kernels_alone_decay() -> None:
+    for name in ("vit_atto", "vit_r_atto", "deit_tiny_distilled"):
+        with torch.device("meta"):
+            model = create_model(name)
+        kernels = {
+            f"{path}.weight"
+            for path, module in model.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv2d)
+        }
+        decayed, others = names(model)
+        assert decayed == kernels
+        assert {"cls_token", "pos_embed"} <= others
+
+
+def test_decay_is_big_visions_which_follows_the_schedule_and_not_the_rate() -> None:
+    """There a step is `w -= s(t) (0.001 adam + 0.0001 w)`, of kernels; of biases without decay."""
+    torch.manual_seed(0)
+    layer, schedule = nn.Linear(3, 2).double(), Schedule(warmup_steps=5, start=0.0).over(30)
+    optimizer = make_optimizer(layer, AdamW(lr=1e-3, weight_decay=0.1))
+    mine = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    first, second = ({name: torch.zeros_like(p) for name, p in mine.items()} for _ in range(2))
+    for step in range(30):
+        share = factor(schedule, step / 30)
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * share
+        optimizer.zero_grad()
+        (layer(torch.full((4, 3), 0.1 * step).double()).sin().sum()).backward()
+        for name, p in layer.named_parameters():
+            first[name] = 0.9 * first[name] + 0.1 * p.grad
+            second[name] = 0.999 * second[name] + 0.001 * p.grad**2
+            root = (second[name] / (1 - 0.999 ** (step + 1))).sqrt()
+            adam = first[name] / (1 - 0.9 ** (step + 1)) / (root + 1e-8)
+            decay = 1e-4 * mine[name] if name == "weight" else 0.0
+            mine[name] = mine[name] - share * (1e-3 * adam + decay)
+        optimizer.step()
+    for name, p in layer.named_parameters():
+        torch.testing.assert_close(p.detach(), mine[name], rtol=0, atol=1e-12)

@@ -1,5 +1,6 @@
 """The learning rate over time."""
 
+import math
 import subprocess
 import sys
 
@@ -94,6 +95,22 @@ def test_steps_without_drops_and_drops_outside_the_training_are_refused() -> Non
         Schedule.parse({"kind": "steps"}, where="schedule")
     with pytest.raises(Refused, match="above 0 and below 1"):
         Schedule.parse({"kind": "steps", "drops": (30, 60)}, where="schedule")
+
+
+def test_a_warm_up_in_steps_gives_big_visions_rate_at_every_step() -> None:
+    """Half a cosine of what is left after the warm-up, times the share of it that is done."""
+    total, warm = 700, 90
+    ours = Schedule(warmup_steps=warm, start=0.0).over(total)
+    for step in range(total):
+        course = min(max((step - warm) / (total - warm), 0.0), 1.0)
+        expected = 0.5 * (1.0 + math.cos(math.pi * course)) * min(1.0, step / warm)
+        assert factor(ours, step / total) == pytest.approx(expected, abs=1e-12)
+    assert Schedule(warmup=0.3).over(total) == Schedule(warmup=0.3)
+
+
+def test_a_warm_up_as_long_as_the_training_is_refused_with_a_fitting_one() -> None:
+    with pytest.raises(Refused, match=r"10000 are not fewer than the 366 steps .* 36 would be"):
+        Schedule(warmup_steps=10_000).over(366)
 
 
 def test_a_schedule_is_plain_python() -> None:

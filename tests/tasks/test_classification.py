@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,6 +68,28 @@ def test_several_labels_are_smoothed_towards_one_half_each(dtype: torch.dtype) -
     expected = -(target * p.log() + (1 - target) * (1 - p).log()).mean()
     torch.testing.assert_close(logs["loss"], expected)
     assert set(logs) == {"loss"}
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_a_sigmoid_each_is_summed_over_classes_and_averaged_over_images(multilabel: bool) -> None:
+    y = torch.tensor([[0.7, 0.3, 0.0], [0.0, 1.0, 0.0], [0.1, 0.1, 0.8], [1.0, 0.0, 0.0]])
+    task = Classification(CLASSES, Loss(sigmoid=True), multilabel=multilabel)
+    p = LOGITS.sigmoid()
+    expected = -(y * p.log() + (1 - y) * (1 - p).log()).sum(dim=1)
+    torch.testing.assert_close(loss(task, y)["loss"], expected.mean())
+    told = task.loss(Says(LOGITS), replace(batch(y), extra={"operations": torch.zeros(4)}))
+    torch.testing.assert_close(told["each"], expected)
+
+
+def test_class_ids_are_asked_for_one_by_one_and_smoothed_over_all_classes() -> None:
+    y = torch.tensor([0, 1, 2, 0])
+    task = Classification(CLASSES, Loss(sigmoid=True, label_smoothing=0.3))
+    soft = F.one_hot(y, 3) * 0.7 + 0.1
+    p = LOGITS.sigmoid()
+    expected = -(soft * p.log() + (1 - soft) * (1 - p).log()).sum(dim=1).mean()
+    logs = loss(task, y)
+    torch.testing.assert_close(logs["loss"], expected)
+    assert float(logs["top1"]) == 0.5
 
 
 @pytest.mark.parametrize("multilabel", [False, True])

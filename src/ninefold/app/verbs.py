@@ -32,8 +32,12 @@ def _train(parser: ArgumentParser) -> None:
     add("--reset-head", action=BooleanOptionalAction, help="a new head where classes differ")
     add("--head-map", metavar="FILE", help="rows of the old head, one number a class; or names")
     add("--uncertainty", metavar="METHOD", help="how predictions are scored for doubt")
-    augments = "none, light, pad, patches, patches_uniform, swin"
+    augments = "none, light, pad, inception, reflect, patches, patches_uniform, patches_imagenet"
+    augments += ", patches_photos, autoaugment, trivialaugment, augmix, swin"
+    levels = ("none", "light1", "light2", "medium1", "medium2", "strong1", "strong2")
+    augments = ", ".join((augments, *(f"augreg_{level}" for level in levels)))
     add("--augment", help=f"{augments}, or your own as package.module:Name")
+    add("--augreg", metavar="SETTING", help="of augreg_* recipes: one of the 28, or a file's name")
     add("--loss", help="your own as package.module:Name")
     optims = "adamw, sgd, rmsprop_tf, sam, asam, gsam"
     add("--optim", metavar="KIND", help=f"{optims}, or your own as package.module:Name")

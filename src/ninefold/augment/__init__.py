@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ninefold.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from ninefold.augment.augreg import AugRegRandAugment as AugRegRandAugment
     from ninefold.augment.batch import BatchAugment as BatchAugment
     from ninefold.augment.config import Augment as Augment
     from ninefold.augment.patch_agent import PatchAgent as PatchAgent
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "AugRegRandAugment": "augreg",
         "BatchAugment": "batch",
         "Augment": "config",
         "PatchAgent": "patch_agent",

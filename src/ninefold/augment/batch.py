@@ -2,14 +2,17 @@
 
 Source: Random erasing, Zhong et al. 2020, arXiv 1708.04896; Mixup, Zhang et al. 2018, arXiv
     1710.09412; CutMix, Yun et al. 2019, arXiv 1905.04899; chances and rules of timm's
-    `RandomErasing` and of its `Mixup` in batch mode, with which Swin was trained.
+    `RandomErasing` and of its `Mixup` in batch mode, with which Swin was trained; for `mix_with`
+    `previous` of big_vision's `get_mixup`, with which AugReg's models were.
+Departs: each of several processes draws a weight of its own and mixes within its share, where
+    big_vision has one weight for the whole batch.
 Shapes: b images or clips, c channels, t frames of a clip, h rows, w columns, k classes.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -71,23 +74,31 @@ class BatchAugment:
         cut = augment.cutmix > 0 and (augment.mixup == 0 or coin < augment.cutmix_share)
         alpha = augment.cutmix if cut else augment.mixup
         weight = float(Beta(torch.tensor(alpha), torch.tensor(alpha)).sample())
+        partner: Partner = augment.mix_with
         if cut:
             box = cutmix_box(images.shape[-2], images.shape[-1], weight, down, right)
-            weight = cutmix(images, box)
+            weight = cutmix(images, box, partner)
         else:
-            mixup(images, weight)
+            weight = max(weight, 1.0 - weight) if partner == "previous" else weight
+            mixup(images, weight, partner)
         assert isinstance(batch.y, Tensor)
         assert batch.y.ndim < 3, "maps of ids cannot be mixed"
-        return replace(batch, y=mixed_target(batch.y, weight, self._num_classes))
+        return replace(batch, y=mixed_target(batch.y, weight, self._num_classes, partner))
 
 
-def mixup(images: Float[Tensor, "b c *t h w"], weight: float) -> None:
-    """Mix into each image, in place, the one at its place in the reversed batch.
+Partner = Literal["reversed", "previous"]
+"""What an image is mixed with: the one at its place in the reversed batch, or the one before it."""
+
+
+def mixup(
+    images: Float[Tensor, "b c *t h w"], weight: float, partner: Partner = "reversed"
+) -> None:
+    """Mix into each image, in place, another one.
 
     Args:
         weight: Share of the image itself.
     """
-    images.lerp_(images.flip(0), 1.0 - weight)
+    images.lerp_(_partners(images, partner), 1.0 - weight)
 
 
 def cutmix_box(height: int, width: int, weight: float, down: float, right: float) -> Box:
@@ -109,15 +120,15 @@ def cutmix_box(height: int, width: int, weight: float, down: float, right: float
     )
 
 
-def cutmix(images: Float[Tensor, "b c *t h w"], box: Box) -> float:
-    """Put into each image, in place, a rectangle of the one at its place in the reversed batch.
+def cutmix(images: Float[Tensor, "b c *t h w"], box: Box, partner: Partner = "reversed") -> float:
+    """Put into each image, in place, a rectangle of another one.
 
     Returns:
         The share of pixels that stayed: what the target is weighted with.
     """
     top, bottom, left, right = box
     part = images[..., top:bottom, left:right]
-    part.copy_(part.flip(0))
+    part.copy_(_partners(part, partner))
     height, width = images.shape[-2:]
     return 1.0 - (bottom - top) * (right - left) / (height * width)
 
@@ -126,10 +137,15 @@ def mixed_target(
     target: Int[Tensor, " b"] | Float[Tensor, "b k"] | Int[Tensor, "b k"],
     weight: float,
     num_classes: int,
+    partner: Partner = "reversed",
 ) -> Float[Tensor, "b k"]:
     """Targets mixed as the images are. Label smoothing is the loss's, and linear: it commutes."""
     hot = F.one_hot(target, num_classes) if target.ndim == 1 else target
-    return hot * weight + hot.flip(0) * (1.0 - weight)
+    return hot * weight + _partners(hot, partner) * (1.0 - weight)
+
+
+def _partners(values: Tensor, partner: Partner) -> Tensor:
+    return values.flip(0) if partner == "reversed" else values.roll(1, 0)
 
 
 def erase(images: Float[Tensor, "b c *t h w"], augment: Augment) -> None:

@@ -13,6 +13,7 @@ from pydantic import (
 
 from ninefold.core.config import Config
 
+Crop = Literal["random_resized", "inception", "random", "pad", "reflect", "none"]
 Policy = Literal[
     "", "autoaugment", "autoaugment_cifar10", "autoaugment_svhn", "trivialaugment", "augmix",
     "fast_autoaugment_cifar10", "fast_autoaugment_svhn", "fast_autoaugment_imagenet",
@@ -53,18 +54,21 @@ class Augment(Config):
     """Order: crop, flip, RandAugment (or a policy, or colour jitter), Cutout, on each image; then
     normalise, operate on patches, erase, Mixup or CutMix, and the user's own, on the batch."""
 
-    crop: Literal["random_resized", "random", "pad", "reflect", "none"] = "random_resized"
-    """`random_resized`: a random part of the image (Inception crop); `random`: a random square in
-    place of evaluation's central one; `pad`: pad by an eighth with zeros and cut (CIFAR);
-    `reflect`: likewise, but mirrored at the border; `none`: as in evaluation."""
+    crop: Crop = "random_resized"
+    """`random_resized`: a random part of the image, as timm and torchvision draw it; `inception`:
+    likewise by TensorFlow's rule, for ViTs; `random`: a random square in place of evaluation's
+    central one; `pad`: pad by an eighth with zeros and cut (CIFAR); `reflect`: likewise, but
+    mirrored at the border; `none`: as in evaluation."""
     crop_area: tuple[float, float] = (0.08, 1.0)
     """Least and largest share of the image's area that a random part covers."""
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    """Least and largest width over height of that part, drawn log-uniformly."""
+    """Least and largest width over height of that part, drawn log-uniformly (`inception`:
+    uniformly)."""
     flip: float = Field(default=0.5, ge=0, le=1)
     """Probability of a horizontal flip."""
     randaugment: str = ""
-    """timm's notation, `rand-m9-mstd0.5-inc1`; nothing for none."""
+    """timm's `rand-m9-mstd0.5-inc1`, AugReg's `augreg-l2-m15`, torchvision's `torchvision-n2-m9`;
+    nothing for none."""
     policy: Policy = ""
     """What else may be done to whole images, in place of RandAugment: torchvision's AutoAugment (as
     found on ImageNet, CIFAR-10 or SVHN), TrivialAugment or AugMix, or what Fast AutoAugment found;
@@ -84,6 +88,9 @@ class Augment(Config):
     """Share of batches that are mixed at all."""
     cutmix_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the mixed batches that get CutMix where both are on."""
+    mix_with: Literal["reversed", "previous"] = "reversed"
+    """What an image is mixed with: the one at its place in the `reversed` batch, as in timm; or the
+    `previous` one, with Mixup's weight of the image itself never below a half, as in big_vision."""
     erase: float = Field(default=0.0, ge=0, le=1)
     """Probability that anything of an image is erased."""
     erase_count: PositiveInt = 1

@@ -1,16 +1,15 @@
-"""RandAugment in timm's notation, on decoded images.
+"""RandAugment on decoded images: timm's, torchvision's, and AugReg's (`augment.augreg`).
 
 Source: Cubuk et al. 2020, arXiv 1909.13719; operations, magnitudes and chances are those of timm's
     `rand_augment_transform`, with which Swin was trained. Operations are Pillow's, by definition.
 Departs: grey images are taken too; timm's fill colour fits RGB alone.
 Shapes: c channels, h rows, w columns.
 
-The tables below say what an operation does, and which argument it gets at which level; another
-RandAugment (that of AugReg or EfficientNetV2) is another table of magnitudes under `MAGNITUDES`.
+The tables below say what an operation of timm's does, and which argument it gets at which level.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from ninefold.core.errors import Refused
+from ninefold.augment.augreg import AugRegRandAugment, read_augreg
+from ninefold.core.errors import Refused, nearest
 from ninefold.core.preprocess import Preprocess
 
 _FILTERS = {
@@ -157,20 +157,74 @@ class RandAugment:
         return image if picture is None else to_tensor(picture)
 
 
-def read_randaugment(notation: str, preprocess: Preprocess) -> RandAugment:
-    """What `rand-m9-mstd0.5-inc1` means: sections in any order after `rand`, joined by dashes.
+@dataclass(frozen=True)
+class TorchvisionRandAugment:
+    """torchvision's RandAugment of 14 operations, with its defaults, driven by our generator.
 
-    `m` magnitude (10), `mstd` its deviation (0), `mmax` its limit (10), `n` operations an image
-    (2), `p` chance of each (0.5), `inc` 1 for operations that all grow stronger with the magnitude
-    (0). Uncovered pixels get the mean colour of `preprocess`, whose interpolation is used.
+    Args:
+        layers: Operations an image, always applied.
+        magnitude: One of its 31 bins, 0 to 30.
+    """
+
+    layers: int = 2
+    magnitude: int = 9
+
+    def __call__(
+        self, image: UInt8[Tensor, "c h w"], generator: torch.Generator
+    ) -> UInt8[Tensor, "c h w"]:
+        """The changed image; torch's global generator is left as it was."""
+        from torchvision.transforms import RandAugment as Theirs  # half a second
+
+        seed = int(torch.randint(2**62, (), generator=generator))
+        with torch.random.fork_rng(devices=()):
+            torch.default_generator.manual_seed(seed)
+            return Theirs(self.layers, self.magnitude)(image)
+
+
+KINDS = ("rand", "augreg", "torchvision")
+
+
+def read_randaugment(
+    notation: str, preprocess: Preprocess
+) -> RandAugment | AugRegRandAugment | TorchvisionRandAugment:
+    """What `rand-m9-mstd0.5-inc1`, `augreg-l2-m15` or `torchvision-n2-m9` means.
+
+    Sections stand in any order behind the first word, joined by dashes. `rand`, timm's: `m`
+    magnitude (10), `mstd` its deviation (0), `mmax` its limit (10), `n` operations an image (2),
+    `p` chance of each (0.5), `inc` 1 for operations that all grow stronger with the magnitude (0);
+    uncovered pixels get the mean colour of `preprocess`, whose interpolation is used. `augreg`:
+    `augment.augreg.read_augreg`. `torchvision`: `n` operations (2), `m` magnitude (9 of 30).
 
     Raises:
         Refused: another notation, or images with other than 1 or 3 channels.
     """
     where = f"augment.randaugment: {notation!r}"
     first, *sections = notation.split("-")
+    if first == "augreg":
+        return read_augreg(sections, preprocess.channels, where)
+    if first == "torchvision":
+        return _read_torchvision(sections, preprocess.channels, where)
     if first != "rand":
-        raise Refused(f"{where} does not begin with 'rand-'; 'rand-m9-mstd0.5-inc1' would be right")
+        raise Refused(
+            f"{where} does not begin with {', '.join(f'{kind}-' for kind in KINDS)}"
+            f"{nearest(first, KINDS)}; 'rand-m9-mstd0.5-inc1' would be right"
+        )
+    return _read_timm(sections, preprocess, where)
+
+
+def _read_torchvision(sections: Sequence[str], channels: int, where: str) -> TorchvisionRandAugment:
+    if channels not in (1, 3):
+        raise Refused(f"{where}: works on images of 1 or 3 channels, not {channels}")
+    values = {"n": 2, "m": 9}
+    for section in sections:
+        match = re.fullmatch(r"([nm])(\d+)", section)
+        if match is None or (match[1] == "m" and int(match[2]) > 30):
+            raise Refused(f"{where}: cannot read {section!r}; sections are nN and m0 to m30")
+        values[match[1]] = int(match[2])
+    return TorchvisionRandAugment(values["n"], values["m"])
+
+
+def _read_timm(sections: Sequence[str], preprocess: Preprocess, where: str) -> RandAugment:
     values: dict[str, float] = {}
     for section in sections:
         match = _SECTION.fullmatch(section)

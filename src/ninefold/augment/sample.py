@@ -1,6 +1,7 @@
 """Training images, one by one: where pixels go (crop, pad, flip), then what colours become.
 
-Source: Inception crop, Szegedy et al. 2015, arXiv 1409.4842, by the rule of timm and torchvision;
+Source: Inception crop, Szegedy et al. 2015, arXiv 1409.4842, by the rule of timm and torchvision
+    (TensorFlow's: `augment.inception`);
     padded crop, as for CIFAR since He et al. 2016; colour jitter as in torchvision.
 Shapes: c channels, h rows, w columns, s the side of the square that is asked for.
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ninefold.augment.config import Augment
+from ninefold.augment.inception import distorted_box, resize_plainly
 from ninefold.augment.policies import cut_out, find_policy
 from ninefold.augment.randaugment import read_randaugment
 from ninefold.core.batch import Sample
@@ -75,6 +77,9 @@ class SampleAugment:
         elif augment.crop == "random":
             whole = evaluation_whole(image, self._preprocess, image_size)
             image = _somewhere(whole, image_size, generator)
+        elif augment.crop == "inception":
+            box = distorted_box(image.shape[1], image.shape[2], augment, generator)
+            image = resize_plainly(crop(image, *box), image_size)
         else:
             image = evaluation_view(image, self._preprocess, image_size)
         if augment.crop == "pad":

@@ -19,7 +19,7 @@ from ninefold.data.listing import WHOLE, Found, Part, files_part, images_below, 
 from ninefold.data.own import look_object, look_torchvision
 from ninefold.data.records import DataSet, Records
 from ninefold.data.split import content_keys, hold_out
-from ninefold.data.subset import keep_classes, keep_some, subset_of
+from ninefold.data.subset import free_validation, keep_classes, keep_some, subset_of
 from ninefold.data.synthetic import open_synthetic
 from ninefold.data.table import TABLES, look_table
 
@@ -34,8 +34,8 @@ def open_data(
 
     Args:
         address: A folder, a table, `synthetic://...`, `torchvision://...`, `package.module:Name`,
-            or an object as `data.own` describes. `?classes=cat,dog&per_class=100&pick=0` behind it
-            (or among its keys) opens a part of the set: see `data.subset`.
+            or an object as `data.own` describes. `?classes=cat,dog&per_class=100&hold_out=0.02`
+            behind it (or among its keys) opens a part of the set: see `data.subset`.
         task: What the labels must be for; `auto` takes what is there.
         channels: Of the decoded images.
         cut: Cut validation and test parts that are lacking from what is there. Without it a set
@@ -54,8 +54,9 @@ def open_data(
     found = _named_task(found, task)
     if subset:
         found = keep_classes(found, subset, name)
+        found = free_validation(found, subset, name) if cut else found
     if cut:
-        found = _cut(found, name)
+        found = _cut(found, name, subset.hold_out if subset else 0.0)
     if subset:
         found = keep_some(found, subset, name)
     found = replace(found, notes=found.notes + _shared_groups(found))
@@ -149,20 +150,26 @@ def _named_task(found: Found, wanted: str) -> Found:
     return replace(found, parts=parts, task=wanted)
 
 
-def _cut(found: Found, name: str) -> Found:
-    """Test and validation parts, where they are lacking."""
+def _cut(found: Found, name: str, share: float) -> Found:
+    """Test and validation parts, where they are lacking.
+
+    Args:
+        share: Of the training part for validation; 0 for a tenth of what there is.
+    """
     parts, notes = dict(found.parts), list(found.notes)
     if WHOLE in parts:
         whole = parts.pop(WHOLE)
         rest, parts["test"] = _parted(whole, 0.1, "test", name)
-        parts["train"], parts["val"] = _parted(rest, 1 / 9, "val", name)
-        notes.append(f"split 80/10/10 by {_by(whole)}: {_told(parts)}")
+        parts["train"], parts["val"] = _parted(rest, share or 1 / 9, "val", name)
+        cut = "a tenth for testing, then hold_out" if share else "split 80/10/10"
+        notes.append(f"{cut} by {_by(whole)}: {_told(parts)}")
     elif "val" not in parts and "train" in parts:
         whole = parts["train"]
-        parts["train"], parts["val"] = _parted(whole, 0.1, "val", name)
+        parts["train"], parts["val"] = _parted(whole, share or 0.1, "val", name)
+        part = f"a share of {share:g}" if share else "a tenth"
         kept = "; the test part is untouched" if "test" in parts else ""
         notes.append(
-            f"no validation part: a tenth of the training part, by {_by(whole)}, takes its place"
+            f"no validation part: {part} of the training part, by {_by(whole)}, takes its place"
             f" ({_told(parts)}){kept}"
         )
     order = [split for split in ("train", "val", "test") if split in parts]

@@ -1,6 +1,7 @@
-"""Some classes, and some images of each, of a data set: `ADDRESS?classes=cat,dog&per_class=100`.
+"""A part of a data set, or other parts: `ADDRESS?classes=cat,dog&per_class=100&hold_out=0.02`.
 
-For quick trials, and for the question of how much a model learns from how little.
+For quick trials, for the question of how much a model learns from how little, and for the
+validation parts that papers cut off.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from ninefold.core.errors import Refused, nearest, printable
 from ninefold.data.listing import Found, Part
 from ninefold.data.split import content_keys, some_of_each
 
-KEYS = ("classes", "per_class", "pick")
+KEYS = ("classes", "per_class", "pick", "hold_out")
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,14 @@ class Subset:
         per_class: Images of each class that are kept in every split but `test`; 0 for all. Those
             that a larger number keeps hold those of a smaller one.
         pick: Another number keeps other images.
+        hold_out: Share of the training part that is cut off for validation, in place of the set's
+            own validation part, which is then the test part; 0 for neither.
     """
 
     classes: tuple[str, ...] = ()
     per_class: int = 0
     pick: int = 0
+    hold_out: float = 0.0
 
 
 def subset_of(address: Any) -> tuple[Any, Subset | None]:
@@ -57,7 +61,12 @@ def subset_of(address: Any) -> tuple[Any, Subset | None]:
         raise Refused(f"{name}: classes names none; classes=cat,dog would be right")
     if "pick" in mine and "per_class" not in mine:
         raise Refused(f"{name}: pick has no effect without per_class; leave it out, or give both")
-    subset = Subset(classes, _number(name, "per_class", mine, 1), _number(name, "pick", mine, 0))
+    subset = Subset(
+        classes,
+        _number(name, "per_class", mine, 1),
+        _number(name, "pick", mine, 0),
+        _share(name, mine.get("hold_out")),
+    )
     return place + ("?" + "&".join(others) if others else ""), subset
 
 
@@ -68,6 +77,37 @@ def _number(name: str, key: str, values: dict[str, str], least: int) -> int:
     if not told.isascii() or not told.isdecimal() or int(told) < least:
         raise Refused(f"{name}: {key} is {told!r}; a whole number from {least} on would be right")
     return int(told)
+
+
+def _share(name: str, told: str | None) -> float:
+    if told is None:
+        return 0.0
+    try:
+        share = float(told)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise Refused(f"{name}: hold_out is {told!r}; a share between 0 and 1 would be right")
+    return share
+
+
+def free_validation(found: Found, subset: Subset, name: str) -> Found:
+    """The set without a validation part, which is the test part now; as it was without `hold_out`.
+
+    Raises:
+        Refused: nothing to cut from, or a test part beside the validation part.
+    """
+    if not subset.hold_out or "val" not in found.parts:
+        return found
+    if "test" in found.parts or "train" not in found.parts:
+        lacking = "a test part, too" if "test" in found.parts else "no training part"
+        raise Refused(
+            f"{name}: has a validation part and {lacking}; hold_out cuts one off the training part "
+            "and makes the set's own the test part; leave it out"
+        )
+    parts = {"test" if split == "val" else split: part for split, part in found.parts.items()}
+    note = "hold_out: the set's validation part is the test part"
+    return replace(found, parts=parts, notes=(*found.notes, note))
 
 
 def keep_classes(found: Found, subset: Subset, name: str) -> Found:
@@ -108,6 +148,8 @@ def keep_some(found: Found, subset: Subset, name: str) -> Found:
     Raises:
         Refused: images with several labels each.
     """
+    if not (subset.classes or subset.per_class):
+        return found
     told = [f"{len(found.classes)} classes"] if subset.classes else []
     parts = dict(found.parts)
     if subset.per_class:

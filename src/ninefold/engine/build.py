@@ -37,7 +37,7 @@ from ninefold.engine.prepare import Prepare
 from ninefold.engine.update import Objective, State
 from ninefold.layers.conv import fast_layout
 from ninefold.models.create import create_model
-from ninefold.models.depth import freeze, rate_scales, save_memory
+from ninefold.models.depth import freeze, rate_scales, save_memory, set_head_bias
 from ninefold.models.load import load_weights
 from ninefold.models.presets import published
 from ninefold.optim.average import Ema
@@ -116,6 +116,8 @@ def build(run: Run, world: int) -> Parts:
     model = create_model(run.model, drop_path=run.drop_path, **options)
     model.to(memory_format=fast_layout(model))  # pyright: ignore[reportCallIssue]: torch's stub
     setattr(model, "classes", data.classes)  # noqa: B010 - load_weights compares them by name
+    if run.head_bias:
+        set_head_bias(model, run.head_bias, where=run.model)
     if run.weights:
         notes += _load(run, model)
     scales = None
@@ -127,6 +129,7 @@ def build(run: Run, world: int) -> Parts:
     check_fit(model, task, example(data, run.preprocess), run.model)
     epoch = len(data.splits["train"]) / run.batch_size
     stop = run.steps or max(1, round(run.epochs * epoch))
+    run = run.changed(schedule=run.schedule.over(stop))
     return Parts(run, data, model, task, stop, epoch, options, notes, frozen, scales)
 
 

@@ -37,6 +37,9 @@ class Run(Config):
     """Where training starts: a file, `hf://org/repo/file`, `pretrained`, or nothing."""
     reset_head: bool = False
     """Start with a new head where the weights' classes are not the data's."""
+    head_bias: float = 0.0
+    """Bias of a new head at the start; with `loss.sigmoid`, minus the logarithm of the number of
+    classes, so that the first steps do not go into saying no."""
     head_map: str = ""
     """A file with one row index of the old head a class, as for ImageNet-22K to 1K; or `names`:
     the rows of the classes of the same names, the others anew."""

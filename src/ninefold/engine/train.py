@@ -64,7 +64,12 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    run: Run, *, out: str | Path = "", resume: bool = False, observers: Sequence[Observer] = ()
+    run: Run,
+    *,
+    out: str | Path = "",
+    resume: bool = False,
+    observers: Sequence[Observer] = (),
+    test: bool = True,
 ) -> Opened:
     """Train, choose the best weights on the validation part, and touch the test part once.
 
@@ -73,6 +78,8 @@ def train(
         resume: Go on with the run in `out`, bit for bit as if it had never stopped; or start there
             if there is none. `folder.HARMLESS` names what may have changed meanwhile.
         observers: Who is told of the progress, on rank 0.
+        test: Whether the test part is touched at all: not by a run among several of which the
+            validation part chooses one. Resumed with it, a finished run is only tested.
 
     Returns:
         The best model, as `open_run` gives it.
@@ -103,7 +110,7 @@ def train(
         training = _Training(run, parts, fabric, precision, folder, observers)
         try:
             training.go()
-            return training.finish()
+            return training.finish(test)
         except BaseException:
             training.observer.finished([])
             raise
@@ -341,13 +348,13 @@ class _Training:
             f"{newest.name if newest else 'none'}"
         )
 
-    def finish(self) -> Opened:
+    def finish(self, test: bool) -> Opened:
         """The best weights on the test part, the figures, the last word."""
         if self.state.best == float("-inf"):
             raise Failed(f"train: no validation gave a finite {self.parts.task.best}")
         self.fabric.barrier()
         opened = open_run(self.folder, device=self.fabric.device)
-        split = "test" if "test" in self.parts.data.splits else "val"
+        split = "test" if test and "test" in self.parts.data.splits else "val"
         known = [result_of(line) for line in read_lines(self.folder / RESULTS)]
         judged = [r for r in known if r.split == "val" and r.step == opened.step]
         # `ninefold eval` writes test lines too, without a seed; they are not this run's last word.

@@ -1,5 +1,5 @@
-"""What comes first in a model and what last: for freezing its first stages and for smaller rates
-near the input.
+"""What comes first in a model and what last: for freezing its first stages, for smaller rates
+near the input, and for how its head starts.
 
 A model tells its order by one method, and a user's own model may have it too:
 
@@ -122,6 +122,21 @@ def _let_statistics_go(module: Any, _: Any, __: Any) -> None:
 def _recomputing() -> bool:
     """Whether a backward pass is under way, which is when checkpointed blocks run again."""
     return torch._C._current_graph_task_id() != -1  # pyright: ignore
+
+
+def set_head_bias(model: nn.Module, bias: float, *, where: str) -> None:
+    """Set all biases of a model's `head`, as of a layer that has just been made.
+
+    Raises:
+        Refused: no `head` with a bias.
+    """
+    head: Any = getattr(model, "head", None)
+    named = head.named_parameters() if isinstance(head, nn.Module) else ()
+    biases = [parameter for name, parameter in named if name.split(".")[-1] == "bias"]
+    if not biases:
+        raise Refused(f"{where}: has no `head` with a bias that head_bias could set; leave it at 0")
+    for one in biases:
+        nn.init.constant_(one, bias)
 
 
 def _stages(model: nn.Module, where: str) -> Stages:

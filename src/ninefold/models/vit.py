@@ -185,6 +185,11 @@ class ViT(nn.Module):
         embedding = tuple(name for name in names if getattr(self, name) is not None)
         return [[embedding], *([(f"blocks.{i}",)] for i in range(len(self.blocks)))]
 
+    def no_weight_decay(self) -> set[str]:
+        """Tokens and positions: AugReg decays kernels alone, and DeiT has the same list."""
+        names = ("cls_token", "dist_token", "pos_embed")
+        return {name for name in names if getattr(self, name) is not None}
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """As `use_checkpoint`, after the model is made."""
         self.use_checkpoint = enable

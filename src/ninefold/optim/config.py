@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from ninefold.core.config import Config
 from ninefold.core.errors import Refused, nearest
@@ -175,6 +182,8 @@ class Schedule(Config):
     """How the rate falls after warm-up, to `final` times the peak."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the whole training with a linearly rising rate, so that it scales with `epochs`."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps of warm-up, in place of that share; 0 for the share."""
     start: NonNegativeFloat = 1e-3
     """Rate at step 0, as a share of the peak."""
     final: NonNegativeFloat = 0.0
@@ -191,3 +200,19 @@ class Schedule(Config):
         if not all(0 < drop < 1 for drop in self.drops):
             raise ValueError(f"drops {self.drops} are shares of the training, above 0 and below 1")
         return self
+
+    def over(self, steps: int) -> "Schedule":
+        """In shares of a training of so many steps.
+
+        Raises:
+            Refused: a warm-up that does not end before the training does.
+        """
+        if not self.warmup_steps:
+            return self
+        if self.warmup_steps >= steps:
+            raise Refused(
+                f"schedule.warmup_steps: {self.warmup_steps} are not fewer than the {steps} steps "
+                f"of the run; {max(1, steps // 10)} would be a tenth, and 0 leaves it to the share "
+                f"schedule.warmup, {self.warmup:g}"
+            )
+        return self.changed(warmup=self.warmup_steps / steps, warmup_steps=0)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ninefold.core.errors import Refused, nearest
 
 if TYPE_CHECKING:
+    from ninefold.recipes.augreg import augreg_in1k as augreg_in1k
+    from ninefold.recipes.augreg import augreg_in21k as augreg_in21k
+    from ninefold.recipes.augreg import finetune_augreg as finetune_augreg
     from ninefold.recipes.everyday import finetune as finetune
     from ninefold.recipes.everyday import quickstart as quickstart
     from ninefold.recipes.everyday import swin_cifar10 as swin_cifar10
@@ -31,6 +34,9 @@ RECIPES: dict[str, str] = {
     "paa_cifar100": "ninefold.recipes.paa",
     "paa_imagenet": "ninefold.recipes.paa",
     "finetune_paa": "ninefold.recipes.paa",
+    "augreg_in1k": "ninefold.recipes.augreg",
+    "augreg_in21k": "ninefold.recipes.augreg",
+    "finetune_augreg": "ninefold.recipes.augreg",
 }
 """The module of every recipe; the function has the recipe's name."""
 

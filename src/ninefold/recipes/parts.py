@@ -14,10 +14,23 @@ from ninefold.engine.config import Run
 from ninefold.optim.config import AdamW, Asam, Custom, Gsam, Optim, RmspropTf, Sam, Sgd
 from ninefold.tasks.config import Loss
 
+AUGREG: dict[str, tuple[int, int, float]] = {
+    "none": (0, 0, 0.0),
+    "light1": (2, 0, 0.0),
+    "light2": (2, 10, 0.2),
+    "medium1": (2, 15, 0.2),
+    "medium2": (2, 15, 0.5),
+    "strong1": (2, 20, 0.5),
+    "strong2": (2, 20, 0.8),
+}
+"""By the paper's names: RandAugment's layers and magnitude, Mixup's alpha. `light1` is no `none`:
+two operations at magnitude 0 take colour away, blacken and invert."""
+
 AUGMENTS: dict[str, Augment] = {
     "none": Augment(crop="none", flip=0.0),
     "light": Augment(crop_area=(0.6, 1.0)),
     "pad": Augment(crop="pad"),
+    "inception": Augment(crop="inception", crop_area=(0.05, 1.0), crop_aspect=(0.75, 1.33)),
     "reflect": Augment(crop="reflect"),
     "patches": Augment(crop="reflect", patches=Patches(grid=2)),
     "patches_uniform": Augment(crop="reflect", patches=Patches(grid=2, credit="uniform")),
@@ -46,10 +59,22 @@ AUGMENTS: dict[str, Augment] = {
         erase_count=1,
         erase_mode="pixel",
     ),
+    **{
+        f"augreg_{name}": Augment(
+            crop="inception",
+            crop_area=(0.05, 1.0),
+            crop_aspect=(0.75, 1.33),
+            randaugment=f"augreg-l{layers}-m{magnitude}" if layers else "",
+            mixup=alpha,
+            mix_with="previous",
+        )
+        for name, (layers, magnitude, alpha) in AUGREG.items()
+    },
 }
-"""`pad`: as for CIFAR since He et al. 2016; `reflect`: mirrored at the border. `patches`: Patch
-AutoAugment as on CIFAR, its control without agents, and as on larger photos. `swin`:
-hierarchical-transformers specification, section 1.12, shared constants."""
+"""`pad`: as for CIFAR since He et al. 2016; `reflect`: mirrored at the border. `inception`, and
+`augreg_none` to `augreg_strong2` on it: vit-augreg-sam specification, sections 6.1 and 6.7.
+`patches`: Patch AutoAugment as on CIFAR, its control without agents, and as on larger photos.
+`swin`: hierarchical-transformers specification, section 1.12, shared constants."""
 
 
 def choose_augment(augment: object) -> Augment:

@@ -12,6 +12,12 @@ from ninefold.core.preprocess import Preprocess
 from ninefold.engine.config import Run
 from ninefold.recipes.everyday import quickstart
 from ninefold.report.measured import Scale
+from ninefold.study.augreg_claims import (
+    augreg_axis,
+    augreg_more_data,
+    augreg_tenfold,
+    augreg_transfer,
+)
 from ninefold.study.paa_claims import paa
 from ninefold.study.patch_cost import patch_cost
 from ninefold.study.plan import Comparison, Plan, Trained
@@ -154,5 +160,9 @@ EXPERIMENTS: dict[str, Callable[[Scale, str], Plan]] = {
     "paa_uniform_or_none": partial(paa, subject="uniform", against="none"),
     "paa_patches_or_whole": partial(paa, subject="4 x 4", against="whole"),
     "paa_cost": patch_cost,
+    "augreg_axis": augreg_axis,
+    "augreg_tenfold": augreg_tenfold,
+    "augreg_transfer": augreg_transfer,
+    "augreg_more_data": augreg_more_data,
 }
 """By the name under which a claim's `experiment` asks for it."""

@@ -37,8 +37,8 @@ class Best:
     """Of several runs, for each seed, the one with the best metric on the validation part.
 
     Args:
-        candidates: Runs that differ in one field.
-        by: That field, as a path: `optim.lr`.
+        candidates: Runs that differ in one thing.
+        by: A field that tells them apart, as a path: `optim.lr`.
     """
 
     candidates: tuple[Trained, ...]

@@ -153,7 +153,7 @@ class _Measuring:
             for one in arm.candidates:
                 validated, _ = self.validated(one, seed)
                 mark = " (chosen)" if one is chosen else ""
-                told = f"{value_at(one.run, arm.by)}{mark}"
+                told = f"{value_at(one.run, arm.by) or 'none'}{mark}"
                 rows.append((str(seed), told, validated, self.value(one, seed)))
         metric = self.metric
         return Table(

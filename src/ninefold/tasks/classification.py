@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 class Classification:
     """Softmax over classes that exclude each other, or a sigmoid each where they do not.
 
+    Predictions and metrics of one label are those of the softmax, also where the loss is a sigmoid
+    each: it changes no order.
+
     Args:
         classes: Names by id; two at the least, or one where `multilabel`.
         loss: Label smoothing, or a loss of the user's own.
@@ -46,7 +49,7 @@ class Classification:
         self.classes = classes
         self.best = "map" if multilabel else "top1"
         self._multilabel = multilabel
-        self._smoothing = loss.label_smoothing
+        self._smoothing, self._sigmoid = loss.label_smoothing, loss.sigmoid
         self._custom = _custom_loss(loss)
         self._custom_name = loss.custom
 
@@ -56,6 +59,9 @@ class Classification:
 
         Computed in float32. Smoothing spreads its share evenly over all classes (with several
         labels: over yes and no of each), of mixed targets as of class ids.
+
+        Source: summed over classes where `sigmoid` asks for it, as in big_vision's `sigmoid_xent`;
+            else the mean over them, as in torch.
         """
         assert isinstance(batch.y, Tensor)
         logits, target = self._logits(model(batch.x)), batch.y
@@ -67,9 +73,11 @@ class Classification:
             loss = self._custom(logits, target)
             if not (isinstance(loss, Tensor) and loss.ndim == 0):
                 raise Failed(f"{self._custom_name}: gave {_form(loss)}; a loss is one number")
-        elif self._multilabel:
-            soft = target.float() * (1.0 - self._smoothing) + 0.5 * self._smoothing
-            loss = F.binary_cross_entropy_with_logits(logits, soft)
+        elif self._multilabel or self._sigmoid:
+            spread = 0.5 if self._multilabel else 1.0 / len(self.classes)
+            soft = self._hot(target) * (1.0 - self._smoothing) + spread * self._smoothing
+            each = F.binary_cross_entropy_with_logits(logits, soft, reduction="none")
+            loss = each.sum(dim=1).mean() if self._sigmoid else each.mean()
         else:
             target = target if target.ndim == 1 else target.float()
             loss = F.cross_entropy(logits, target, label_smoothing=self._smoothing)
@@ -79,11 +87,17 @@ class Classification:
 
     def _each(self, logits: Float[Tensor, "b k"], target: Tensor) -> Float[Tensor, " b"]:
         """The losses of single images, without smoothing: what an agent is rewarded by."""
-        if self._multilabel:
-            each = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
-            return each.mean(dim=1)
+        if self._multilabel or self._sigmoid:
+            hot = self._hot(target)
+            each = F.binary_cross_entropy_with_logits(logits, hot, reduction="none")
+            return each.sum(dim=1) if self._sigmoid else each.mean(dim=1)
         target = target if target.ndim == 1 else target.float()
         return F.cross_entropy(logits, target, reduction="none")
+
+    def _hot(self, target: Tensor) -> Float[Tensor, "b k"]:
+        """A number a class: class ids as 1 at their place."""
+        hot = F.one_hot(target, len(self.classes)) if target.ndim == 1 else target
+        return hot.float()
 
     def outputs(self, model: nn.Module, batch: Batch) -> Any:
         """Logits."""
