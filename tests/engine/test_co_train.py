@@ -15,7 +15,7 @@ from test_resume import LAST, assert_same, state_in, trained_until
 from ninefold.augment.config import Augment, Patches
 from ninefold.augment.patch_ops import OPERATIONS
 from ninefold.core.batch import Batch
-from ninefold.core.errors import Refused
+from ninefold.core.errors import Failed, Refused
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import read_lines
 from ninefold.core.weights import write_weights
@@ -86,6 +86,14 @@ def test_the_agents_learn_and_are_logged_and_their_rate_follows_the_schedule(
     assert float((saved[AGENT][key] - fresh[key]).abs().max()) > 0
     rate = saved[AGENT_OPTIMIZER]["param_groups"][0]["lr"]
     assert 0 < rate < run.augment.patches.lr
+
+
+def test_agents_that_diverge_end_the_run_and_the_message_names_their_rate(tmp_path: Path) -> None:
+    run = run_with(patches={"lr": 1e30}, steps=40)
+    with pytest.raises(
+        Failed, match=r"agents' loss is \S+ .* a lower --augment.patches.lr may help"
+    ):
+        train(run, out=tmp_path / "run")
 
 
 def test_the_model_sees_what_the_agents_did_with_erasing_and_mixing_behind_it() -> None:

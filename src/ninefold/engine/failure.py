@@ -86,11 +86,19 @@ def batch_files(batch: Batch, files: Sequence[str]) -> list[str]:
 
 
 def told(logs: dict[str, Tensor]) -> str:
-    """`the loss is nan`, or the gradient norm where the loss is finite."""
+    """`the loss is nan`, or the agents' or the gradient norm where the loss is finite."""
     loss = float(logs["loss"])
+    if of_agents(logs):
+        return f"the agents' loss is {float(logs['agent_loss'])} (the model's {loss:g})"
     if "grad_norm" in logs and bool(finite({"loss": logs["loss"]})):
         return f"the gradient norm is {float(logs['grad_norm'])} (loss {loss:g})"
     return f"the loss is {loss}"
+
+
+def of_agents(logs: dict[str, Tensor]) -> bool:
+    """Whether nothing is wrong but the loss of Patch AutoAugment's agents."""
+    own = {name: value for name, value in logs.items() if name != "agent_loss"}
+    return "agent_loss" in logs and bool(finite(own))
 
 
 @contextmanager

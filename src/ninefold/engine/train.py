@@ -334,8 +334,10 @@ class _Training:
         newest = checkpoint.newest(self.folder / CHECKPOINTS)
         if not all(bool(torch.isfinite(p).all()) for p in objective.parameters()) and newest:
             objective.load_state_dict(checkpoint.load(newest)["objective"])
-        with self.fabric.autocast():
-            found = failure.first_bad(objective.module, error.batch)
+        found = "a lower --augment.patches.lr may help"
+        if not failure.of_agents(error.logs):
+            with self.fabric.autocast():
+                found = failure.first_bad(objective.module, error.batch)
         files = failure.batch_files(error.batch, self.parts.data.splits["train"].files)
         said = f"{failure.told(error.logs)} at {failure.where(error.step, self.state)}; {found}"
         if self.first_rank:

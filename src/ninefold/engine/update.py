@@ -172,6 +172,6 @@ def _clip(fabric: Fabric, state: State, clip_norm: float) -> Tensor:
 
 
 def finite(logs: dict[str, Tensor]) -> Tensor:
-    """Whether loss and gradient norm are finite, as a tensor: nothing waits for the device."""
-    watched = [logs[name] for name in ("loss", "grad_norm") if name in logs]
+    """Whether losses and gradient norm are finite, as a tensor: nothing waits for the device."""
+    watched = [logs[name] for name in ("loss", "grad_norm", "agent_loss") if name in logs]
     return torch.isfinite(torch.stack(watched)).all()
