@@ -222,8 +222,12 @@ def test_images_of_other_channels_are_refused_in_one_line(name: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
-def test_cutout_takes_any_number_of_channels() -> None:
-    five = Preprocess(image_size=16, channels=5, mean=(0.5,), std=(0.5,), crop_fraction=1.0)
-    image: Tensor = noise(5, 16, 16) % 100
-    found = SampleAugment(Augment(crop="none", cutout=4), five)
-    assert int((found(Sample(image, 0), seeded(), 16).x == 128).sum()) >= 5 * 4
+@pytest.mark.parametrize(("channels", "mean"), [(5, (0.5,)), (1, (0.5, 0.2, 0.1)), (3, (0.5,) * 3)])
+def test_cutout_takes_any_number_of_channels(channels: int, mean: tuple[float, ...]) -> None:
+    preprocess = Preprocess(
+        image_size=16, channels=channels, mean=mean, std=(0.5,), crop_fraction=1.0
+    )
+    image: Tensor = noise(channels, 16, 16) % 100
+    transform = SampleAugment(Augment(crop="none", cutout=4), preprocess)
+    found = transform(Sample(image, 0), seeded(), 16).x
+    assert int((found == 128).sum()) >= channels * 4
