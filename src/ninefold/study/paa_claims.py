@@ -54,7 +54,7 @@ def paa(scale: Scale, data: str, *, subject: str, against: str) -> Plan:
                 "reproduce: this needs CIFAR-10; --data FOLDER names one with "
                 "{train,test}/<class>/*.jpg, or --data 'torchvision://CIFAR10?root=FOLDER'"
             )
-        address, told, seeds = data, f"CIFAR-10 (`{data}`)", 8
+        address, told, seeds = data, f"CIFAR-10 (`{data}`)", 6
     if scale == "gpu":
         seeds = 5
     picks = scale == "laptop"
