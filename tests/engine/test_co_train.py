@@ -106,7 +106,7 @@ def test_the_model_sees_what_the_agents_did_with_erasing_and_mixing_behind_it() 
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (run.preprocess.mean, run.preprocess.std))
     seen: list[Batch] = []
 
-    def after(batch: Batch) -> Batch:
+    def after(batch: Batch, step: int) -> Batch:
         seen.append(batch)
         return batch
 
@@ -194,7 +194,7 @@ def test_operations_that_are_left_out_are_never_chosen_and_the_trunk_learns() ->
         batch = Batch(torch.randn(8, 3, 12, 12), torch.zeros(8).long(), torch.arange(8))
         co_train(
             fabric, state, batch, patches=run.augment.patches, preprocess=run.preprocess,
-            after=lambda batch: batch, step=step, stop=20,
+            after=lambda batch, _: batch, step=step, stop=20,
         )  # fmt: skip
     drawn = {OPERATIONS[i] for i in torch.stack(seen).unique().tolist()}
     assert drawn == set(OPERATIONS) - {"equalize", "sharpness"}

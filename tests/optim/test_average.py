@@ -103,3 +103,23 @@ def test_an_average_that_was_saved_goes_on_to_the_bit() -> None:
 def test_a_model_of_another_form_does_not_pass_unseen() -> None:
     with pytest.raises((RuntimeError, ValueError)):
         Ema(nn.Linear(2, 2), 0.9).update(built())
+
+
+def test_tensorflows_rule_starts_at_the_first_weights_and_averages_statistics_too() -> None:
+    """Update n keeps min(decay, (1 + n) / (10 + n)): 2/11, 3/12, ... of weights and statistics."""
+    decay, trained = 0.5, built()
+    ema = Ema(trained, decay, rule="tensorflow")
+    expected = {name: value.clone() for name, value in trained.state_dict().items()}
+    for n in range(1, 13):
+        walk(trained)
+        ema.update(trained)
+        kept = min(decay, (1 + n) / (10 + n))
+        for name, value in trained.state_dict().items():
+            if value.is_floating_point():
+                expected[name] = kept * expected[name] + (1 - kept) * value
+            else:
+                expected[name] = value.clone()
+    found = ema.module.state_dict()
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)

@@ -62,6 +62,13 @@ def test_steps_drop_at_their_shares() -> None:
     assert [factor(schedule, share) for share in shares] == pytest.approx(expected)
 
 
+def test_periodic_drops_fall_at_whole_periods_counted_from_the_first_step() -> None:
+    """EfficientNetV2: 0.97 every 2.4 epochs, two of which lie within the warm-up."""
+    schedule = Schedule(kind="steps", warmup=0.25, start=0.0, period=0.1, drop_factor=0.5)
+    found = [factor(schedule, step / 10) for step in range(11)]
+    assert found == pytest.approx([0.0, 0.4, 0.8, *(0.5**n for n in range(3, 11))])
+
+
 def test_a_constant_rate_stays_at_its_peak_after_warm_up() -> None:
     schedule = Schedule(kind="constant", warmup=0.5, start=0.5)
     assert [factor(schedule, d) for d in (0.0, 0.25, 0.5, 1.0)] == [0.5, 0.75, 1.0, 1.0]
@@ -93,6 +100,8 @@ def test_the_rate_rises_to_its_peak_and_then_never_rises_again(
 def test_steps_without_drops_and_drops_outside_the_training_are_refused() -> None:
     with pytest.raises(Refused, match="kind 'steps' needs drops"):
         Schedule.parse({"kind": "steps"}, where="schedule")
+    with pytest.raises(Refused, match="or a period; both are given"):
+        Schedule.parse({"kind": "steps", "drops": (0.5,), "period": 0.1}, where="schedule")
     with pytest.raises(Refused, match="above 0 and below 1"):
         Schedule.parse({"kind": "steps", "drops": (30, 60)}, where="schedule")
 

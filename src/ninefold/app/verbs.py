@@ -32,8 +32,8 @@ def _train(parser: ArgumentParser) -> None:
     add("--reset-head", action=BooleanOptionalAction, help="a new head where classes differ")
     add("--head-map", metavar="FILE", help="rows of the old head, one number a class; or names")
     add("--uncertainty", metavar="METHOD", help="how predictions are scored for doubt")
-    augments = "none, light, pad, inception, reflect, patches, patches_uniform, patches_imagenet"
-    augments += ", patches_photos, autoaugment, trivialaugment, augmix, swin"
+    augments = "none, light, pad, inception, reflect, efficientnet_v2, patches, patches_uniform"
+    augments += ", patches_imagenet, patches_photos, autoaugment, trivialaugment, augmix, swin"
     levels = ("none", "light1", "light2", "medium1", "medium2", "strong1", "strong2")
     augments = ", ".join((augments, *(f"augreg_{level}" for level in levels)))
     add("--augment", help=f"{augments}, or your own as package.module:Name")

@@ -133,7 +133,7 @@ class RandAugment:
     magnitudes: str = "inc0"
     layers: int = 2
     probability: float = 0.5
-    magnitude: int = 10
+    magnitude: float = 10
     std: float = 0.0
     limit: int = 10
 
@@ -233,7 +233,7 @@ def _read_timm(sections: Sequence[str], preprocess: Preprocess, where: str) -> R
                 f"{where}: cannot read {section!r}; sections are mN mstdX mmaxN nN pX inc0 or inc1"
             )
         values[match[1]] = float(match[2])
-    whole = ("m", "n", "mmax", "inc")
+    whole = ("n", "mmax", "inc")
     bounds = {"p": (0, 1), "inc": (0, 1), "mmax": (1, 100), "mstd": (0, 100)}
     for key, value in values.items():
         least, largest = bounds.get(key, (0, 100))
@@ -247,7 +247,7 @@ def _read_timm(sections: Sequence[str], preprocess: Preprocess, where: str) -> R
         magnitudes=f"inc{values.get('inc', 0):g}",
         layers=int(values.get("n", 2)),
         probability=values.get("p", 0.5),
-        magnitude=int(values.get("m", 10)),
+        magnitude=values.get("m", 10),
         std=values.get("mstd", 0.0),
         limit=int(values.get("mmax", 10)),
     )

@@ -32,6 +32,8 @@ class Request:
     """How often the records were passed through before."""
     image_size: int
     """Side of the image that is wanted, in pixels."""
+    transform: int = 0
+    """The place, in `Fetch.transforms`, of the one that it goes through."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Fetch:
     """
 
     records: Records
-    transform: Transform
+    transforms: Sequence[Transform]
     seed: int
 
     def __call__(
@@ -75,7 +77,8 @@ class Fetch:
         place = max(request.index, 0)
         try:
             sample = self.records.load(place)
-            return self.transform(sample, generator, request.image_size)
+            transform = self.transforms[request.transform]
+            return transform(sample, generator, request.image_size)
         except (Refused, Failed, MemoryError):
             raise
         except Exception as error:

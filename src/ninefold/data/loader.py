@@ -6,7 +6,7 @@ The epochs' permutations stand one after the other in one endless sequence; step
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Int
@@ -30,22 +30,25 @@ _FEW = 1000
 def train_batches(
     records: Records,
     *,
-    transform: Transform,
+    transform: Transform | Sequence[Transform],
     batch_size: int,
     seed: int,
     start_step: int,
     workers: int,
     image_size: int | Callable[[int], int],
+    stage: Callable[[int], int] = lambda step: 0,
     rank: int = 0,
     world: int = 1,
 ) -> Iterator[Batch]:
     """The endless batches of a training from `start_step` on, uint8.
 
     Args:
-        transform: Called with each sample, its own generator and the image size.
+        transform: Called with each sample, its own generator and the image size; or several, of
+            which `stage` chooses.
         batch_size: Samples a step, over all ranks.
         workers: Processes that load; 0 loads in this one, -1 chooses by `choose_workers`.
         image_size: Side of the images in pixels, or a function of the step.
+        stage: The place, among several transforms, of the one that a step takes.
 
     Raises:
         Refused: no records, or a batch size that ranks cannot share; while iterating, a file that
@@ -64,16 +67,18 @@ def train_batches(
         epoch, order = -1, torch.empty(0)
         for step in itertools.count(first):
             rows: list[Request] = []
+            side, which = size(step), stage(step)
             for place in range(step * batch_size + rank, (step + 1) * batch_size, world):
                 if place // len(records) != epoch:
                     epoch = place // len(records)
                     order = permutation(len(records), seed, epoch)
-                rows.append(Request(int(order[place % len(records)]), epoch, size(step)))
+                rows.append(Request(int(order[place % len(records)]), epoch, side, which))
             yield rows
 
     if workers < 0:
         workers = choose_workers()
-    return _batches(Fetch(records, transform, seed), plan, start_step, workers)
+    transforms = transform if isinstance(transform, Sequence) else (transform,)
+    return _batches(Fetch(records, transforms, seed), plan, start_step, workers)
 
 
 def evaluation_batches(
@@ -110,7 +115,7 @@ def evaluation_batches(
         small = count < _FEW and not torch.cuda.is_available()
         workers = 0 if small else choose_workers()
     steps = -(-count // (batch_size * world))
-    fetch = Fetch(records, EvaluationTransform(preprocess), seed=0)
+    fetch = Fetch(records, (EvaluationTransform(preprocess),), seed=0)
     return _batches(fetch, plan, 0, min(workers, steps // 2))
 
 

@@ -34,6 +34,7 @@ from ninefold.engine.config import Run
 from ninefold.engine.device import compile_model
 from ninefold.engine.evaluate import versions
 from ninefold.engine.prepare import Prepare
+from ninefold.engine.stages import Course, check_stages
 from ninefold.engine.update import Objective, State
 from ninefold.layers.conv import fast_layout
 from ninefold.models.create import create_model
@@ -103,7 +104,11 @@ def build(run: Run, world: int) -> Parts:
         notes.append(f"trains at {size} x {size} pixels, as large as the images are")
         run = run.changed(preprocess=run.preprocess.changed(image_size=size))
     task = make_task(data.task, data.classes, run.loss)
-    check_patches(run, task)
+    epoch = len(data.splits["train"]) / run.batch_size
+    stop = run.steps or max(1, round(run.epochs * epoch))
+    run = run.changed(schedule=run.schedule.over(stop))
+    course = Course(run, stop)
+    check_patches(run, task, course)
     if run.augment.custom:
         find(run.augment.custom)  # refused now if it is not there, and not at the first step
     options: dict[str, Any] = {
@@ -126,10 +131,12 @@ def build(run: Run, world: int) -> Parts:
     frozen = _freeze(run, model, notes) if run.freeze else []
     if run.grad_checkpoint:
         save_memory(model, where=run.model)
-    check_fit(model, task, example(data, run.preprocess), run.model)
-    epoch = len(data.splits["train"]) / run.batch_size
-    stop = run.steps or max(1, round(run.epochs * epoch))
-    run = run.changed(schedule=run.schedule.over(stop))
+    check_stages(run, model, course)
+    if run.stages.count:
+        notes.append(course.told())
+    for size in dict.fromkeys([run.preprocess.image_size, *course.sizes]):
+        seen = example(data, run.preprocess.changed(image_size=size))
+        check_fit(model, task, seen, run.model)
     return Parts(run, data, model, task, stop, epoch, options, notes, frozen, scales)
 
 
@@ -247,7 +254,9 @@ def set_up(run: Run, parts: Parts, fabric: Fabric) -> State:
     made = make_optimizer(parts.model, run.optim, scales=parts.scales)
     optimizer = fabric.setup_optimizers(made)
     assert isinstance(optimizer, torch.optim.Optimizer)
-    state = State(objective, optimizer, Ema(parts.model, run.ema) if run.ema else None)
+    state = State(
+        objective, optimizer, Ema(parts.model, run.ema, rule=run.ema_rule) if run.ema else None
+    )
     add_agent(run, state, fabric)
     return state
 

@@ -15,7 +15,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from ninefold.augment.batch import BatchAugment
 from ninefold.augment.config import Patches
 from ninefold.augment.patch_agent import MAP, PatchAgent, PhotoAgent, choose
 from ninefold.augment.patch_credit import a2c_loss
@@ -25,6 +24,7 @@ from ninefold.core.batch import Batch
 from ninefold.core.errors import Refused, nearest
 from ninefold.core.preprocess import Preprocess
 from ninefold.engine.config import Run
+from ninefold.engine.stages import Course, batch_augment
 from ninefold.engine.update import State, Update, descend
 from ninefold.layers.conv import fast_layout
 from ninefold.models.create import create_model
@@ -50,13 +50,13 @@ def update_of(run: Run, classes: int, stop: int) -> Update:
         co_train,
         patches=run.augment.patches,
         preprocess=run.preprocess,
-        after=BatchAugment(run.augment, classes),
+        after=batch_augment(Course(run, stop), classes),
         step=step,
         stop=stop,
     )
 
 
-def check_patches(run: Run, task: Task) -> None:
+def check_patches(run: Run, task: Task, course: Course) -> None:
     """See that operations on patches go with the rest of a run.
 
     Raises:
@@ -64,9 +64,10 @@ def check_patches(run: Run, task: Task) -> None:
             user's own that tells no losses of single images; operations or a trunk that there are
             not.
     """
-    patches, size = run.augment.patches, run.preprocess.image_size
+    patches = run.augment.patches
     if not patches.grid:
         return
+    size = min(course.sizes)
     patch_size(size, size, (patches.grid, patches.grid))
     if run.preprocess.channels != 3:
         raise Refused(
@@ -164,7 +165,7 @@ def co_train(
     *,
     patches: Patches,
     preprocess: Preprocess,
-    after: Callable[[Batch], Batch],
+    after: Callable[[Batch, int], Batch],
     step: Update,
     stop: int,
 ) -> dict[str, Tensor]:
@@ -176,7 +177,7 @@ def co_train(
     Args:
         patches: Grid and credit; `uniform` draws the operations and trains no agents.
         preprocess: Whose normalisation is undone for the operations.
-        after: What else is done to the batch.
+        after: What else is done to the batch of a step.
         step: The model's own update.
         stop: Steps in all, by which the operations fade where they do.
 
@@ -201,7 +202,7 @@ def co_train(
         executed = draw_execution(operations, official=patches.official)
     x = _changed(batch.x, operations, executed, preprocess, official=patches.official)
     batch = replace(batch, x=x, extra={**batch.extra, "operations": operations})
-    logs = step(fabric, state, after(batch))
+    logs = step(fabric, state, after(batch, state.step))
     each = logs.pop("each", None)
     if scores is None or value is None or each is None or patches.credit == "uniform":
         return logs

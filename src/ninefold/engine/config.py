@@ -1,11 +1,12 @@
 """The run: everything that decides a training, in one frozen record."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     field_validator,
     model_validator,
@@ -16,6 +17,44 @@ from ninefold.core.config import Config
 from ninefold.core.preprocess import Preprocess
 from ninefold.optim.config import AdamW, Optim, Schedule
 from ninefold.tasks.config import Loss
+
+
+class Stages(Config):
+    """Progressive learning: image size and regularisation that grow while a run trains.
+
+    A table by columns. A column holds the first and the last stage's value, those between being
+    interpolated, or one value a stage; an empty one leaves the run's own value in all stages.
+    """
+
+    count: NonNegativeInt = 0
+    """Stages; 0 for none of this."""
+    shares: tuple[PositiveFloat, ...] = ()
+    """How long each stage is, in proportion to the others; nothing for equal ones."""
+    image_size: tuple[PositiveInt, ...] = ()
+    """Side of the training images, in pixels; evaluation keeps `preprocess.image_size`."""
+    multiple: PositiveInt = 1
+    """Of a first and a last size, all stages' are rounded to multiples of this, such as a patch."""
+    magnitude: tuple[NonNegativeFloat, ...] = ()
+    """Magnitude of RandAugment, in tenths, in place of the `m` of `augment.randaugment`."""
+    mixup: tuple[NonNegativeFloat, ...] = ()
+    """In place of `augment.mixup`."""
+    cutmix: tuple[NonNegativeFloat, ...] = ()
+    """In place of `augment.cutmix`."""
+    dropout: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = ()
+    """Probability of the model's dropout layers."""
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> Self:
+        for name in ("shares", "image_size", "magnitude", "mixup", "cutmix", "dropout"):
+            length = len(getattr(self, name))
+            fitting = {0, self.count} if name == "shares" else {0, min(self.count, 2), self.count}
+            if length not in fitting:
+                ends = "" if name == "shares" or self.count < 3 else "2 (first and last) or "
+                right = f"{ends}{self.count} would be right" if self.count else "none has a use"
+                raise ValueError(
+                    f"{name} has {length} value{'s' * (length > 1)} for count {self.count}; {right}"
+                )
+        return self
 
 
 class Run(Config):
@@ -58,6 +97,8 @@ class Run(Config):
     """Recompute activations in the backward pass: less memory for a third more time."""
     augment: Augment = Augment()
     """What is done to training images."""
+    stages: Stages = Stages()
+    """Image size and regularisation that grow from stage to stage."""
     uncertainty: str = "softmax"
     """How predictions are scored for doubt."""
     loss: Loss = Loss()
@@ -79,6 +120,9 @@ class Run(Config):
     """Largest norm of all gradients together; 0 for no clipping."""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the moving average of the weights, which is then what is evaluated; 0 for none."""
+    ema_rule: Literal["corrected", "tensorflow"] = "corrected"
+    """How the average starts: `corrected`, as Adam's means; `tensorflow`: at the first weights,
+    with a decay of (1 + n) / (10 + n) until that is larger, running statistics averaged too."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """`auto`: bf16 where the device computes it natively."""
     compile: bool = False

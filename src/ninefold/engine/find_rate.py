@@ -27,6 +27,7 @@ from ninefold.engine.figures import draw_rates
 from ninefold.engine.folder import RUN, RUNS, claim
 from ninefold.engine.loop import fit
 from ninefold.engine.room import fewest_parts
+from ninefold.engine.stages import Course
 from ninefold.engine.update import NotFinite, State
 
 LEAST, MOST, STEPS = 1e-7, 10.0, 100
@@ -84,12 +85,14 @@ def find_rate(run: Run, *, out: str | Path = "") -> tuple[float, Path]:
     run = parts.run
     count = run.accumulate or fewest_parts(parts, fabric)[0]
     state = set_up(run, parts, fabric)
+    course = Course(run, parts.stop)
     tried: list[Tried] = []
 
     def batches(start: int) -> Generator[Batch]:
-        yield from training_batches(run, parts.data, fabric, start)
+        yield from training_batches(run, parts.data, fabric, start, parts.stop)
 
     def rise(state: State) -> None:
+        course.set_dropout(state.model, state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = rate_at(state.step) * group.get("lr_scale", 1.0)
 
@@ -104,7 +107,7 @@ def find_rate(run: Run, *, out: str | Path = "") -> tuple[float, Path]:
         ):
             fit(
                 fabric, state, seed=run.seed, stop=STEPS, batches=batches,
-                prepare=preparation(run, parts.data, fabric), schedule=rise,
+                prepare=preparation(run, parts.data, fabric, parts.stop), schedule=rise,
                 update=update_of(
                     run.changed(accumulate=count), len(parts.data.classes), parts.stop
                 ),

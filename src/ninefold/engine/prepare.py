@@ -17,14 +17,15 @@ class Prepare:
     """Called with a batch and the step it is for; the same for training and evaluation.
 
     Args:
-        augment: What is done to a normalised batch on the device, in training; `None` otherwise.
+        augment: What is done to a normalised batch of a step on the device, in training; `None`
+            otherwise.
     """
 
     def __init__(
         self,
         preprocess: Preprocess,
         device: torch.device,
-        augment: Callable[[Batch], Batch] | None = None,
+        augment: Callable[[Batch, int], Batch] | None = None,
     ) -> None:
         self._device, self._augment = device, augment
         std = torch.tensor(preprocess.std, dtype=torch.float64)
@@ -39,7 +40,7 @@ class Prepare:
         else:
             x = {name: self._normalised(value) for name, value in batch.x.items()}
         batch = replace(batch, x=x)
-        return self._augment(batch) if self._augment else batch
+        return self._augment(batch, step) if self._augment else batch
 
     def _normalised(self, x: Tensor) -> Tensor:
         """Images and clips arrive as uint8 with channels second; other inputs are left alone."""

@@ -27,6 +27,7 @@ from ninefold.engine.config import Run
 from ninefold.engine.device import gather
 from ninefold.engine.failure import out_of_memory, peak_memory
 from ninefold.engine.feed import preparation, training_batches
+from ninefold.engine.stages import Course
 from ninefold.engine.update import Objective
 from ninefold.optim.average import Ema
 from ninefold.optim.build import make_optimizer
@@ -83,13 +84,15 @@ class _Trial:
         model.to(fabric.device)
         self.objective = Objective(model, parts.task, frozen).to(fabric.device).train()
         self.optimizer = make_optimizer(model, self.run.optim, scales=parts.scales)
-        self.average = Ema(model, self.run.ema) if self.run.ema else None
+        self.average = Ema(model, self.run.ema, rule=self.run.ema_rule) if self.run.ema else None
 
     def batch(self, images: int) -> Batch:
-        """A prepared batch of that many images a rank."""
+        """A prepared batch of that many images a rank, as large as they get."""
         run = self.run.changed(batch_size=images * self.fabric.world_size, workers=0)
-        prepare = preparation(run, self.parts.data, self.fabric)
-        return prepare(next(training_batches(run, self.parts.data, self.fabric, 0)))
+        stop, data = self.parts.stop, self.parts.data
+        step = Course(run, stop).largest()
+        prepare = preparation(run, data, self.fabric, stop)
+        return prepare(next(training_batches(run, data, self.fabric, step, stop)), step)
 
     def step(self, rows: Sequence[Batch]) -> None:
         """One step: gradients of all parts, the optimizer's own memory."""

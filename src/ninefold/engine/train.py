@@ -57,6 +57,7 @@ from ninefold.engine.progress import Observer, Observers, Plan
 from ninefold.engine.room import as_recorded, fewest_parts
 from ninefold.engine.signals import SAVE, Signals
 from ninefold.engine.sinks import sinks
+from ninefold.engine.stages import Course
 from ninefold.engine.update import NotFinite, State
 from ninefold.optim.schedule import factor
 
@@ -145,7 +146,7 @@ class _Training:
     ) -> None:
         self.asked, self.run = run, parts.run
         self.parts, self.fabric, self.folder = parts, fabric, folder
-        self.precision = precision
+        self.precision, self.course = precision, Course(parts.run, parts.stop)
         self.first_rank = fabric.global_rank == 0
         own = [*sinks(folder), *observers] if self.first_rank else []
         self.signals = Signals()
@@ -201,7 +202,7 @@ class _Training:
 
     def batches(self, start: int) -> Generator[Batch]:
         run = self.run
-        source = training_batches(run, self.parts.data, self.fabric, start)
+        source = training_batches(run, self.parts.data, self.fabric, start, self.parts.stop)
         for step, batch in enumerate(source, start):
             if step == 0 and self.first_rank:
                 seed_noise(run.seed, 0, 0, self.fabric.device)
@@ -209,9 +210,10 @@ class _Training:
             yield batch
 
     def prepare(self) -> Prepare:
-        return preparation(self.run, self.parts.data, self.fabric)
+        return preparation(self.run, self.parts.data, self.fabric, self.parts.stop)
 
     def schedule(self, state: State) -> None:
+        self.course.set_dropout(state.model, state.step)
         rate = self.run.optim.lr * factor(self.run.schedule, state.step / self.parts.stop)
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)

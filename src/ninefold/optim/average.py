@@ -5,7 +5,7 @@ Source: Polyak averaging with exponential weights; the start is corrected as in 
 """
 
 from copy import deepcopy
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,25 @@ class Ema(nn.Module):
     shares: so the weights before the first update never count, and a short training is not an
     average of noise. Buffers (statistics of BatchNorm, counts) are those of the last update.
 
+    By the rule of TensorFlow's `ExponentialMovingAverage` with `num_updates`, with which
+    EfficientNets were trained, the average starts at the first weights instead, update n keeps
+    `min(decay, (1 + n) / (10 + n))` of it, and running statistics are averaged likewise.
+
     Args:
         model: Copied; `module` is the copy, in evaluation mode and without gradients.
         decay: Share of the average that an update keeps, in the long run.
+        rule: `corrected` or `tensorflow`.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        decay: float,
+        *,
+        rule: Literal["corrected", "tensorflow"] = "corrected",
+    ) -> None:
         super().__init__()
+        self.rule = rule
         self.module = deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
@@ -33,12 +45,23 @@ class Ema(nn.Module):
     def update(self, model: nn.Module) -> None:
         """Count the weights of `model`, which must be built as the one that was copied."""
         self.updates += 1
-        share = (1.0 - self.decay) / (1.0 - self.decay**self.updates)
         averaged: list[Tensor] = list(self.module.parameters())
         current: list[Tensor] = list(model.parameters())
-        torch._foreach_lerp_(averaged, current, share)  # pyright: ignore[reportPrivateImportUsage]
         for mine, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
-            mine.copy_(theirs)
+            if self.rule == "tensorflow" and mine.is_floating_point():
+                averaged.append(mine)
+                current.append(theirs)
+            else:
+                mine.copy_(theirs)
+        torch._foreach_lerp_(averaged, current, self.share)  # pyright: ignore[reportPrivateImportUsage]
+
+    @property
+    def share(self) -> float:
+        """Share of the average that the weights of the last update have."""
+        n = self.updates
+        if self.rule == "tensorflow":
+            return 1.0 - min(self.decay, (1 + n) / (10 + n))
+        return (1.0 - self.decay) / (1.0 - self.decay**n)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The output of the averaged model."""

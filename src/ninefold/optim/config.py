@@ -190,13 +190,19 @@ class Schedule(Config):
     """Rate at the end, as a share of the peak."""
     drops: tuple[float, ...] = ()
     """For `steps`: shares of training at which the rate is multiplied by `drop_factor`."""
+    period: float = Field(default=0.0, ge=0, lt=1)
+    """For `steps`, in place of drops: share of training from each to the next; the first ones may
+    fall into the warm-up, and count."""
     drop_factor: PositiveFloat = 0.1
     """For `steps`."""
 
     @model_validator(mode="after")
     def _steps_have_drops(self) -> Self:
-        if self.kind == "steps" and not self.drops:
-            raise ValueError("kind 'steps' needs drops, such as 0.5 0.75")
+        if self.kind == "steps" and bool(self.drops) == bool(self.period):
+            which = "both are" if self.period else "neither is"
+            raise ValueError(
+                f"kind 'steps' needs drops, such as 0.5 0.75, or a period; {which} given"
+            )
         if not all(0 < drop < 1 for drop in self.drops):
             raise ValueError(f"drops {self.drops} are shares of the training, above 0 and below 1")
         return self

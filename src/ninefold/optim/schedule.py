@@ -23,7 +23,10 @@ def factor(schedule: Schedule, done: float) -> float:
     if schedule.kind == "constant":
         return 1.0
     if schedule.kind == "steps":
-        return schedule.drop_factor ** sum(done >= drop for drop in schedule.drops)
+        past = sum(done >= drop for drop in schedule.drops)
+        if schedule.period:
+            past = math.floor(done / schedule.period + 1e-9)  # 0.3 / 0.1 is below 3
+        return schedule.drop_factor**past
     course = (done - schedule.warmup) / (1.0 - schedule.warmup)
     left = 1.0 - course if schedule.kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * course))
     return schedule.final + (1.0 - schedule.final) * left

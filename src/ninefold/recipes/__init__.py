@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from ninefold.recipes.augreg import augreg_in1k as augreg_in1k
     from ninefold.recipes.augreg import augreg_in21k as augreg_in21k
     from ninefold.recipes.augreg import finetune_augreg as finetune_augreg
+    from ninefold.recipes.efficientnet import efficientnet_v2_in1k as efficientnet_v2_in1k
+    from ninefold.recipes.efficientnet import efficientnet_v2_in1k_code as efficientnet_v2_in1k_code
+    from ninefold.recipes.efficientnet import efficientnet_v2_in21k as efficientnet_v2_in21k
+    from ninefold.recipes.efficientnet import finetune_efficientnet_v2 as finetune_efficientnet_v2
+    from ninefold.recipes.efficientnet import (
+        finetune_efficientnet_v2_in21k as finetune_efficientnet_v2_in21k,
+    )
     from ninefold.recipes.everyday import finetune as finetune
     from ninefold.recipes.everyday import quickstart as quickstart
     from ninefold.recipes.everyday import swin_cifar10 as swin_cifar10
@@ -37,6 +44,11 @@ RECIPES: dict[str, str] = {
     "augreg_in1k": "ninefold.recipes.augreg",
     "augreg_in21k": "ninefold.recipes.augreg",
     "finetune_augreg": "ninefold.recipes.augreg",
+    "efficientnet_v2_in1k": "ninefold.recipes.efficientnet",
+    "efficientnet_v2_in1k_code": "ninefold.recipes.efficientnet",
+    "efficientnet_v2_in21k": "ninefold.recipes.efficientnet",
+    "finetune_efficientnet_v2_in21k": "ninefold.recipes.efficientnet",
+    "finetune_efficientnet_v2": "ninefold.recipes.efficientnet",
 }
 """The module of every recipe; the function has the recipe's name."""
 

@@ -32,6 +32,9 @@ AUGMENTS: dict[str, Augment] = {
     "pad": Augment(crop="pad"),
     "inception": Augment(crop="inception", crop_area=(0.05, 1.0), crop_aspect=(0.75, 1.33)),
     "reflect": Augment(crop="reflect"),
+    "efficientnet_v2": Augment(
+        crop="inception", crop_area=(0.05, 1.0), randaugment="augreg-l2-m15"
+    ),
     "patches": Augment(crop="reflect", patches=Patches(grid=2)),
     "patches_uniform": Augment(crop="reflect", patches=Patches(grid=2, credit="uniform")),
     "patches_imagenet": Augment(patches=Patches(grid=4, trunk="resnet18")),
@@ -74,7 +77,8 @@ AUGMENTS: dict[str, Augment] = {
 """`pad`: as for CIFAR since He et al. 2016; `reflect`: mirrored at the border. `inception`, and
 `augreg_none` to `augreg_strong2` on it: vit-augreg-sam specification, sections 6.1 and 6.7.
 `patches`: Patch AutoAugment as on CIFAR, its control without agents, and as on larger photos.
-`swin`: hierarchical-transformers specification, section 1.12, shared constants."""
+`efficientnet_v2`: efficientnetv2-paa specification, sections A7 and A8. `swin`:
+hierarchical-transformers specification, section 1.12, shared constants."""
 
 
 def choose_augment(augment: object) -> Augment:
@@ -91,7 +95,13 @@ def choose_augment(augment: object) -> Augment:
     return AUGMENTS["none"].changed(custom=name_of(augment))
 
 
-def choose_optim(optim: object, *, adamw: AdamW | None = None, sgd: Sgd | None = None) -> Optim:
+def choose_optim(
+    optim: object,
+    *,
+    adamw: AdamW | None = None,
+    sgd: Sgd | None = None,
+    rmsprop_tf: RmspropTf | None = None,
+) -> Optim:
     """The optimizer of that kind, with the recipe's numbers for it.
 
     Args:
@@ -100,13 +110,14 @@ def choose_optim(optim: object, *, adamw: AdamW | None = None, sgd: Sgd | None =
             the recipe's AdamW.
         adamw: The recipe's numbers; without them those of `AdamW`.
         sgd: Likewise.
+        rmsprop_tf: Likewise.
     """
     like = adamw or AdamW()
     numbers: dict[str, Any] = {"lr": like.lr, "weight_decay": like.weight_decay}
     kinds: dict[str, Optim] = {
         "adamw": like,
         "sgd": sgd or Sgd(),
-        "rmsprop_tf": RmspropTf(),
+        "rmsprop_tf": rmsprop_tf or RmspropTf(),
         **{kind: build(**numbers, options=_beyond(like)) for kind, build in CLIMBING.items()},
     }
     if isinstance(optim, AdamW | Sgd | RmspropTf | Sam | Asam | Gsam | Custom):

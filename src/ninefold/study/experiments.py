@@ -21,6 +21,12 @@ from ninefold.study.augreg_claims import (
 from ninefold.study.paa_claims import paa
 from ninefold.study.patch_cost import patch_cost
 from ninefold.study.plan import Comparison, Plan, Trained
+from ninefold.study.progressive_claims import (
+    adaptive_regularisation,
+    progressive_budget,
+    progressive_cost,
+    regularisation_by_size,
+)
 from ninefold.study.swin_cost import swin_linear_cost, swin_table5
 from ninefold.study.transfer import swin_transfer
 
@@ -164,5 +170,10 @@ EXPERIMENTS: dict[str, Callable[[Scale, str], Plan]] = {
     "augreg_tenfold": augreg_tenfold,
     "augreg_transfer": augreg_transfer,
     "augreg_more_data": augreg_more_data,
+    "regularisation_by_size": regularisation_by_size,
+    "progressive_hours": partial(progressive_cost, what="hours"),
+    "progressive_operations": partial(progressive_cost, what="petaflops"),
+    "progressive_budget": progressive_budget,
+    "adaptive_regularisation": adaptive_regularisation,
 }
 """By the name under which a claim's `experiment` asks for it."""

@@ -1,7 +1,7 @@
 """What is run for a claim: arms that are compared, by settings and seeds.
 
-An arm gives one value a seed: that of a run, of the best of several runs, or a reading of something
-that is measured in place of being trained.
+An arm gives one value a seed: that of a run, of the best of several runs, something else that
+finished runs tell, or a reading of something that is measured in place of being trained.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,23 @@ class Timed:
     reading: str = ""
 
 
-Arm = Trained | Best | Timed
+@dataclass(frozen=True)
+class Read:
+    """One reading of finished runs with the same seed: what they cost, or a difference of two.
+
+    Args:
+        function: `package.module:Name`, called with the runs' folders by name; it gives readings by
+            name.
+        runs: By name.
+        reading: Which of its readings.
+    """
+
+    function: str
+    runs: dict[str, Trained]
+    reading: str
+
+
+Arm = Trained | Best | Timed | Read
 
 
 @dataclass(frozen=True)
@@ -72,8 +88,8 @@ class Comparison:
         subject: The claim's subject.
         against: What it is compared with.
         setting: In words, what tells this pair from the others of its plan.
-        tables: Of timed arms: makes the tables that stand beside the result, from all readings of
-            the subject's function, one mapping a seed.
+        tables: Of arms with readings: makes the tables that stand beside the result, from all
+            readings of the subject's function, one mapping a seed.
     """
 
     subject: Arm
@@ -101,6 +117,9 @@ def described(arm: Arm) -> dict[str, Any]:
     """An arm as plain values, without its seed."""
     if isinstance(arm, Timed):
         return {"measured": arm.function, **arm.options, "reading": arm.reading}
+    if isinstance(arm, Read):
+        runs = {name: described(run) for name, run in arm.runs.items()}
+        return {"read": arm.function, "runs": runs, "reading": arm.reading}
     if isinstance(arm, Best):
         tried = [value_at(one.run, arm.by) for one in arm.candidates]
         return {**described(arm.candidates[0]), "chosen on validation": {arm.by: tried}}

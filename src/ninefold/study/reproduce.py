@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from ninefold.core.errors import Refused
+from ninefold.core.objects import find
 from ninefold.engine.progress import Observer
 from ninefold.report.claim_chart import claim_chart, settings_chart
 from ninefold.report.claims import Claim, claim_named, papers
@@ -26,7 +27,17 @@ from ninefold.study.kept import (
     validated_value,
     write_json,
 )
-from ninefold.study.plan import Arm, Best, Comparison, Plan, Timed, Trained, described, value_at
+from ninefold.study.plan import (
+    Arm,
+    Best,
+    Comparison,
+    Plan,
+    Read,
+    Timed,
+    Trained,
+    described,
+    value_at,
+)
 
 
 def reproduce(
@@ -103,10 +114,19 @@ class _Measuring:
 
     def value(self, arm: Arm, seed: int) -> float:
         """The value of an arm."""
-        if isinstance(arm, Timed):
-            return readings(self.root, arm, seed)[arm.reading]
+        if isinstance(arm, Timed | Read):
+            return self.readings(arm, seed)[arm.reading]
         run = self.chosen(arm, seed) if isinstance(arm, Best) else arm
         return tested_value(trained(self.root, run, seed, self.observers), self.metric)
+
+    def readings(self, arm: Timed | Read, seed: int) -> dict[str, float]:
+        """All readings of an arm's function."""
+        if isinstance(arm, Timed):
+            return readings(self.root, arm, seed)
+        folders = {
+            name: trained(self.root, run, seed, self.observers) for name, run in arm.runs.items()
+        }
+        return find(arm.function)(folders)
 
     def validated(self, arm: Trained, seed: int) -> tuple[float, float]:
         """The metric on the validation part and the loss there, turned so that more is better."""
@@ -128,6 +148,8 @@ class _Measuring:
                     places[place] = readings(self.root, arm, seed)["minutes"]
                 elif isinstance(arm, Best):
                     waiting += arm.candidates
+                elif isinstance(arm, Read):
+                    waiting += arm.runs.values()
                 else:
                     waiting += [arm.start] if arm.start else []
                     place = run_folder(self.root, arm, seed)
@@ -137,9 +159,9 @@ class _Measuring:
     def tables(self, pair: Comparison, seeds: int) -> tuple[Table, ...]:
         """What stands beside the values of a pair."""
         found: list[Table] = []
-        if pair.tables is not None and isinstance(pair.subject, Timed):
+        if pair.tables is not None and isinstance(pair.subject, Timed | Read):
             subject = pair.subject
-            found += pair.tables([readings(self.root, subject, seed) for seed in range(seeds)])
+            found += pair.tables([self.readings(subject, seed) for seed in range(seeds)])
         for arm in (pair.subject, pair.against):
             if isinstance(arm, Best):
                 found.append(self._choice(arm, seeds))
