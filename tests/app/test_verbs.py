@@ -165,7 +165,7 @@ def test_eval_of_a_run_that_may_not_be_written_to_prints_and_says_so(
         raise PermissionError(13, "Permission denied")
 
     assert "batch_size is 0" in refused(capsys, "eval", str(run), "--batch-size", "0")
-    monkeypatch.setattr("ninefold.app.use.append_line", refuse)
+    monkeypatch.setattr("ninefold.app.measures.append_line", refuse)
     capsys.readouterr()
     assert main(["eval", str(run)]) == 0
     out, err = capsys.readouterr()

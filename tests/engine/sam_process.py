@@ -11,7 +11,7 @@ from ninefold.core.batch import Batch
 from ninefold.engine.device import gather, launch
 from ninefold.engine.update import Objective, State, descend
 from ninefold.optim.build import make_optimizer
-from ninefold.optim.config import Gsam, Optim, RmspropTf, Sam, Sgd
+from ninefold.optim.config import AdamW, Asam, Gsam, Optim, RmspropTf, Sam, Sgd
 from ninefold.tasks.config import Loss
 from ninefold.tasks.create import make_task
 
@@ -21,6 +21,9 @@ OPTIMIZERS: dict[str, Optim] = {
     "sam, global": Sam(**SGD, local=False, options=("momentum=0.9",)),
     "sam, local": Sam(**SGD),
     "gsam, global": Gsam(**SGD, local=False),
+    "asam, global": Asam(**SGD, local=False),
+    "sam, global, adamw": Sam(lr=0.01, local=False),
+    "adamw": AdamW(lr=0.01),
     "rmsprop_tf": RmspropTf(),
     "sgd": Sgd(),
     "sam, local, adamw": Sam(lr=0.01),

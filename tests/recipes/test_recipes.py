@@ -182,7 +182,7 @@ def test_an_unknown_recipe_is_told_with_the_nearest_and_their_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["finetune", "swin_cifar10", "swin_in1k", "swin_in22k", "swin_384"]
+    "name", ["finetune", "swin_cifar10", "swin_in1k", "swin_in22k", "swin_384", "sam_in1k"]
 )
 def test_a_recipe_without_data_of_its_own_asks_for_them(name: str) -> None:
     with pytest.raises(Refused, match="no data given; --data FOLDER"):

@@ -177,7 +177,7 @@ def test_all_settings_start_from_one_pretraining_and_each_seed_picks_its_own_ima
     ("claim", "seeds", "told"),
     [
         ("swin/shiftt", None, "did you mean 'swin/shift'"),
-        ("sam/vit", None, "nothing measures 'sam/vit' yet; what can be measured: swin/shift"),
+        ("mbt/bottleneck", None, "nothing measures 'mbt/bottleneck' yet; what can be measured: "),
         ("swin/shift", 0, "0 seeds; 1 at the least"),
     ],
 )

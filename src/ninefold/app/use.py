@@ -6,17 +6,16 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ninefold.app import printing
+from ninefold.app.measures import check_measures, corrupted, curved, keep
 from ninefold.app.pictures import save_picture
 from ninefold.core.errors import Refused
 from ninefold.core.labels import labels_for
-from ninefold.core.results import append_line
 from ninefold.data.open import open_images
-from ninefold.engine.folder import RESULTS, claim
+from ninefold.engine.folder import claim
 from ninefold.engine.opened import Opened, Prediction, open_model, open_run
 from ninefold.models.presets import PRESETS
 
@@ -27,11 +26,17 @@ def evaluate(given: Namespace) -> int:
     Of a file of weights, also print what it is, the authors' own figure where there is one, and all
     as a JSON line, as there is no run to keep it.
     """
+    check_measures(given)
     opened = open_given(given)
     data = given.data or opened.data
     if not data:
         raise Refused(f"{given.run}: no data given; --data PATH names what to measure it on")
-    result = opened.evaluate(data, split=given.split, batch_size=given.batch_size)
+    if given.corrupt is not None:
+        return corrupted(opened, data, given)
+    if given.curvature:
+        return curved(opened, data, given)
+    split, images = given.split or "test", given.images or 0
+    result = opened.evaluate(data, split=split, batch_size=given.batch_size, images=images)
     metrics = printing.telling(result.metrics, len(opened.classes))
     rows = [(name, printing.metric(name, value)) for name, value in metrics.items()]
     line = result.line()
@@ -45,21 +50,9 @@ def evaluate(given: Namespace) -> int:
                      f"validation ({preset.accuracy_from}); here {off:+.2f} points, on "
                      f"{line['images']:,}"))  # fmt: skip
     rows += [(key, str(value)) for key, value in opened.weights.items()]
-    print(printing.table((given.split, data), rows))
-    if Path(given.run).is_dir():
-        _keep(Path(given.run) / RESULTS, line)
-    else:
-        print(json.dumps(line, ensure_ascii=False))
+    print(printing.table((split, data), rows))
+    keep(Path(given.run), [line], last=line)
     return 0
-
-
-def _keep(path: Path, line: dict[str, Any]) -> None:
-    """Add the line to a run's results, which somebody else may own."""
-    try:
-        append_line(path, line)
-    except OSError as error:
-        reason = (error.strerror or "").lower()
-        print(f"ninefold eval: {path}: not kept there: {reason}", file=sys.stderr)
 
 
 def predict(given: Namespace) -> int:

@@ -20,10 +20,12 @@ from ninefold.core.batch import Batch
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import Result, read_lines
 from ninefold.data.records import DataSet
+from ninefold.engine.corrupted import by_corruption
 from ninefold.engine.embed import Embeddings
 from ninefold.engine.folder import FIGURES, LOG
 from ninefold.report import figures
 from ninefold.report.sheet import image_sheet
+from ninefold.report.shift import shift_chart
 from ninefold.report.style import class_names
 
 log = logging.getLogger(__name__)
@@ -85,6 +87,15 @@ def draw_result(folder: Path, result: Result, data: DataSet) -> None:
         ]
         title = f"The worst mistakes on the {result.split} split"
         image_sheet(images, captions, _place(folder, "worst_mistakes"), title)
+
+
+@_harmless
+def draw_shift(folder: Path, result: Result, metric: str) -> None:
+    """A metric under every corruption and severity."""
+    shift_chart(
+        result.conditions[f"clean_{metric}"], by_corruption(result, metric),
+        _place(folder, "corruptions"), metric=metric,
+    )  # fmt: skip
 
 
 @_harmless

@@ -6,30 +6,32 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
-from ninefold.core.batch import Sample
+from ninefold.augment.severities import chosen_corruptions
+from ninefold.core.batch import Batch
 from ninefold.core.errors import Refused, nearest
-from ninefold.core.labels import spoken
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import Result
 from ninefold.core.weights import local_file, read_weights
-from ninefold.data.decode import decode
-from ninefold.data.listing import WHOLE
 from ninefold.data.loader import evaluation_batches
-from ninefold.data.open import open_data, open_images
-from ninefold.data.records import DataSet, Records
+from ninefold.data.open import open_data
+from ninefold.data.records import DataSet
+from ninefold.engine.corrupted import evaluate_corrupted
+from ninefold.engine.curvature import curvature, curvature_result, parts_to_look_at
 from ninefold.engine.device import best_device
 from ninefold.engine.embed import Embeddings, embed, file_hash
 from ninefold.engine.evaluate import evaluate
 from ninefold.engine.failure import memory_told
 from ninefold.engine.folder import MODEL, RUN
+from ninefold.engine.matching import by_name, choose_split, plain_address, some_of
+from ninefold.engine.prediction import Prediction, images_given
 from ninefold.engine.prepare import Prepare
 from ninefold.layers.conv import fast_layout
 from ninefold.models.create import create_model, preset_of
@@ -38,29 +40,6 @@ from ninefold.models.presets import published
 from ninefold.tasks.config import Loss
 from ninefold.tasks.create import make_task
 from ninefold.tasks.task import Task
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one image.
-
-    Args:
-        file: Its path; `image 0` and so on for images given as arrays.
-        label: The likeliest class; several joined by `;` for multi-label models.
-        probability: Of it, from 0 to 1.
-        uncertainty: From 0, sure, to 1.
-        top: The likeliest classes with their probabilities.
-        boxes: Corners `(x0, y0, x1, y1)` in pixels of the upright image, from a detector.
-        masks: COCO run lengths, likewise.
-    """
-
-    file: str
-    label: str
-    probability: float
-    uncertainty: float
-    top: list[tuple[str, float]]
-    boxes: list[Any] = field(default_factory=list[Any])
-    masks: list[Any] = field(default_factory=list[Any])
 
 
 @dataclass
@@ -110,7 +89,7 @@ class Opened:
         """
         if top < 1 or batch_size < 1:
             raise Refused(f"top is {top}, batch_size {batch_size}; both count from 1")
-        records = _records(images, self.preprocess.channels)
+        records = images_given(images, self.preprocess.channels)
         prepare = Prepare(self.preprocess, self.device)
         batches = evaluation_batches(
             records, preprocess=self.preprocess, batch_size=batch_size, workers=-1
@@ -127,7 +106,15 @@ class Opened:
                         found.append(Prediction(file=str(records.files[index]), **record))
         return found
 
-    def evaluate(self, data: Any, *, split: str = "test", batch_size: int = 64) -> Result:
+    def evaluate(
+        self,
+        data: Any,
+        *,
+        split: str = "test",
+        batch_size: int = 64,
+        corrupt: str | Sequence[str] = (),
+        images: int = 0,
+    ) -> Result:
         """Metrics on a split of any data with these classes; they are matched by name.
 
         Args:
@@ -135,21 +122,79 @@ class Opened:
                 whatever `split` says, unless the run itself was trained on it: then its splits
                 are as they were.
             split: `train`, `val` or `test`.
+            corrupt: Names of corruptions, or `all` fifteen: then the metrics are means over them
+                in five severities, and the rest is told by `engine.corrupted.evaluate_corrupted`.
+            images: So many of the split, drawn alike from all; 0 for all.
 
         Raises:
-            Refused: the data cannot be opened, have no such split, or other classes.
+            Refused: the data cannot be opened, have no such split, or other classes; no such
+                corruption.
         """
-        if batch_size < 1:
-            raise Refused(f"batch_size is {batch_size}; 1 at the least")
-        opened = self._open(data)
-        records = _by_name(_choose(opened, split), opened, self.classes)
-        batches = evaluation_batches(
-            records, preprocess=self.preprocess, batch_size=batch_size, workers=-1
-        )
+        names = chosen_corruptions(corrupt) if corrupt else ()
+        address, batches = self._batches(data, split, batch_size, images)
+        about = {"data": address, "model": self.name, **self.weights}
+        if names:
+            return evaluate_corrupted(
+                self.model, self.task, batches, names, preprocess=self.preprocess,
+                device=self.device, split=split, step=self.step, conditions=about,
+            )  # fmt: skip
         return evaluate(
             self.model, self.task, batches, preprocess=self.preprocess, device=self.device,
-            split=split, step=self.step,
-            conditions={"data": opened.address, "model": self.name, **self.weights},
+            split=split, step=self.step, conditions=about,
+        )  # fmt: skip
+
+    def curvature(
+        self,
+        data: Any,
+        *,
+        split: str = "train",
+        images: int = 512,
+        batch_size: int = 64,
+        count: int = 1,
+        blocks: bool = False,
+        steps: int = 50,
+        tolerance: float = 1e-3,
+    ) -> Result:
+        """The largest eigenvalues of the Hessian of the loss on some images: how sharp it is there.
+
+        The loss is the task's plain one (no label smoothing, no decay of weights) in evaluation
+        mode and float32, on images as evaluation shows them: without augmentation.
+
+        Args:
+            data: As for `evaluate`.
+            split: That of which images are drawn; the paper looks at the training loss.
+            images: So many, drawn alike from all; 0 for all.
+            batch_size: Images at a time; decides memory only.
+            count: Eigenvalues of each part, the largest first.
+            blocks: Also of the embedding, each block, the head, all attention and all perceptrons:
+                of the diagonal blocks of the Hessian that are theirs.
+            steps: Products with the Hessian at the most; each takes about two training steps over
+                the images, and the vectors take `steps` times the memory of the weights.
+            tolerance: Relative error at which it ends.
+
+        Returns:
+            Metric `hessian_max`, the largest of the whole model; `curves["parts"]` holds an
+            `explain.Spectrum` a part.
+
+        Raises:
+            Refused: as for `evaluate`; the model does not tell its blocks.
+            Failed: the loss is not finite, or there is no memory.
+
+        Source: Chen et al. 2022, arXiv 2106.01548, Tables 1 and 3, by power iteration there.
+        """
+        if not 1 <= count <= steps:
+            raise Refused(f"curvature: count is {count}; 1 to {steps}, the number of steps")
+        parts = parts_to_look_at(self.model, blocks=blocks, where=self.name)
+        address, loaded = self._batches(data, split, batch_size, images)
+        prepare = Prepare(self.preprocess, self.device)
+        batches = [prepare(batch) for batch in loaded]
+        found = curvature(
+            self.model, self.task, batches, parts=parts, count=count, steps=steps,
+            tolerance=tolerance,
+        )  # fmt: skip
+        return curvature_result(
+            found, split=split, step=self.step, images=sum(len(batch) for batch in batches),
+            conditions={"data": address, "model": self.name, **self.weights},
         )  # fmt: skip
 
     def embed(
@@ -181,9 +226,22 @@ class Opened:
             batch_size=batch_size, workers=workers, progress=progress,
         )  # fmt: skip
 
+    def _batches(
+        self, data: Any, split: str, batch_size: int, images: int
+    ) -> tuple[str, Iterator[Batch]]:
+        """The data's address, and batches of a split with this model's ids of classes."""
+        if batch_size < 1 or images < 0:
+            raise Refused(f"batch_size is {batch_size}, images {images}; 1 and 0 at the least")
+        opened = self._open(data)
+        records = by_name(choose_split(opened, split), opened, self.classes)
+        batches = evaluation_batches(
+            some_of(records, images), preprocess=self.preprocess, batch_size=batch_size, workers=-1
+        )
+        return opened.address, batches
+
     def _open(self, data: Any) -> DataSet:
         """Data with the splits they came with; the run's own with those that it was trained on."""
-        own = bool(self.data) and _address(data) == _address(self.data)
+        own = bool(self.data) and plain_address(data) == plain_address(self.data)
         channels = self.preprocess.channels
         return open_data(data, task=self.task.name, channels=channels, cut=own)
 
@@ -311,69 +369,3 @@ def _ready(
         source=source,
         weights=weights or {},
     )
-
-
-def _records(images: Any, channels: int) -> Records:
-    """Paths opened as such, all else held in memory."""
-    several = isinstance(images, list | tuple)
-    items = list(cast(Sequence[Any], images)) if several else [images]
-    if not items:
-        raise Refused("predict: no images were given")
-    if all(isinstance(item, str | Path) for item in items):
-        return open_images(items, channels=channels)
-    names = [str(v) if isinstance(v, str | Path) else f"image {i}" for i, v in enumerate(items)]
-    return Records(
-        files=names, labels=(), load=lambda i: Sample(decode(items[i], channels=channels))
-    )
-
-
-def _address(data: Any) -> str:
-    """One name for a path however it is written."""
-    text = str(data)
-    return (
-        str(Path(text).resolve()) if isinstance(data, str | Path) and Path(text).exists() else text
-    )
-
-
-def _choose(data: DataSet, split: str) -> Records:
-    if list(data.splits) == [WHOLE]:
-        return data.splits[WHOLE]
-    if split in data.splits:
-        return data.splits[split]
-    has = ", ".join(data.splits)
-    raise Refused(
-        f"{data.address}: has no {split} split{nearest(split, data.splits)}; it has {has}"
-    )
-
-
-def _by_name(records: Records, data: DataSet, classes: tuple[str, ...]) -> Records:
-    """The records with the ids that the model has for the classes of these names."""
-    names, known = spoken(data.classes), spoken(classes)
-    if names == known:
-        return records
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise Refused(
-            f"{data.address}: has other classes than the model: {_some(data.classes)}, where the "
-            f"model has {_some(classes)}; {_some(unknown)} are unknown to it"
-        )
-    ids = [known.index(name) for name in names]
-
-    def moved(label: Any) -> Any:
-        if isinstance(label, int):
-            return ids[label]
-        several: tuple[int, ...] = label
-        return tuple(ids[one] for one in several)
-
-    def load(i: int) -> Sample:
-        sample = records.load(i)
-        return replace(sample, y=moved(sample.y))
-
-    labels = [moved(label) for label in records.labels]
-    width = len(classes) if records.num_classes else 0
-    return replace(records, labels=labels, load=load, num_classes=width)
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:20])
-    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown

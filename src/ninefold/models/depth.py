@@ -1,5 +1,5 @@
 """What comes first in a model and what last: for freezing its first stages, for smaller rates
-near the input, and for how its head starts.
+near the input, for looking at one part after the other, and for how its head starts.
 
 A model tells its order by one method, and a user's own model may have it too:
 
@@ -75,6 +75,34 @@ def rate_scales(model: nn.Module, decay: float, *, where: str) -> dict[str, floa
         owner = _owner(name, depth)
         scales[name] = decay ** (len(layers) - depth[owner]) if owner is not None else 1.0
     return scales
+
+
+KINDS = {
+    "attention": ("attn",),
+    "token perceptrons": ("mlp_tokens",),
+    "perceptrons": ("mlp", "mlp_channels"),
+}
+"""Modules inside blocks, by their names, that are looked at together."""
+
+
+def parts_of(model: nn.Module, *, where: str) -> dict[str, list[str]]:
+    """Names of the parameters of each part: `embedding`, `block 1` and so on, `head` (with the norm
+    before it); and of all blocks together `attention` and `perceptrons`, where they have such.
+
+    Raises:
+        Refused: the model does not tell its order.
+    """
+    layers = [names for stage in _stages(model, where) for names in stage]
+    depth = {name: i for i, names in enumerate(layers) for name in names}
+    called = ["embedding", *(f"block {i}" for i in range(1, len(layers)))]
+    parts: dict[str, list[str]] = {part: [] for part in (*called, "head", *KINDS)}
+    for name, _ in model.named_parameters():
+        owner = _owner(name, depth)
+        parts["head" if owner is None else called[depth[owner]]].append(name)
+        for kind, modules in KINDS.items():
+            if set(modules) & set(name.split(".")):
+                parts[kind].append(name)
+    return {part: names for part, names in parts.items() if names}
 
 
 def save_memory(model: nn.Module, *, where: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ninefold.recipes.paa import paa_cifar10 as paa_cifar10
     from ninefold.recipes.paa import paa_cifar100 as paa_cifar100
     from ninefold.recipes.paa import paa_imagenet as paa_imagenet
+    from ninefold.recipes.sam import sam_in1k as sam_in1k
     from ninefold.recipes.swin import swin_384 as swin_384
     from ninefold.recipes.swin import swin_in1k as swin_in1k
     from ninefold.recipes.swin import swin_in22k as swin_in22k
@@ -49,6 +50,7 @@ RECIPES: dict[str, str] = {
     "efficientnet_v2_in21k": "ninefold.recipes.efficientnet",
     "finetune_efficientnet_v2_in21k": "ninefold.recipes.efficientnet",
     "finetune_efficientnet_v2": "ninefold.recipes.efficientnet",
+    "sam_in1k": "ninefold.recipes.sam",
 }
 """The module of every recipe; the function has the recipe's name."""
 

@@ -27,6 +27,13 @@ from ninefold.study.progressive_claims import (
     progressive_cost,
     regularisation_by_size,
 )
+from ninefold.study.sam_claims import (
+    sam_flatter,
+    sam_gain,
+    sam_most_for_vits,
+    sam_over_resnet,
+    sam_robust,
+)
 from ninefold.study.swin_cost import swin_linear_cost, swin_table5
 from ninefold.study.transfer import swin_transfer
 
@@ -175,5 +182,11 @@ EXPERIMENTS: dict[str, Callable[[Scale, str], Plan]] = {
     "progressive_operations": partial(progressive_cost, what="petaflops"),
     "progressive_budget": progressive_budget,
     "adaptive_regularisation": adaptive_regularisation,
+    "sam_vit": partial(sam_gain, model="vit"),
+    "sam_mixer": partial(sam_gain, model="mixer"),
+    "sam_robust": sam_robust,
+    "sam_over_resnet": sam_over_resnet,
+    "sam_most_for_vits": sam_most_for_vits,
+    "sam_flatter": sam_flatter,
 }
 """By the name under which a claim's `experiment` asks for it."""
