@@ -1,5 +1,6 @@
 """A benchmark compares equal work, in turns, and keeps every sample."""
 
+import argparse
 import json
 import math
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from ninefold.app.cli import main
+from ninefold.app.verbs import VERBS
 from ninefold.core.errors import Refused
 from ninefold.layers.conv import fast_layout
 from ninefold.report.benched import OURS, Bench, read_bench
@@ -207,6 +209,25 @@ def test_a_peer_has_our_parameters_and_computes_our_logits(name: str, library: s
     assert take_over(ours, peer, subject) < 2e-5
     counts = {sum(p.numel() for p in model.parameters()) for model in (ours, peer)}
     assert len(counts) == 1
+
+
+def test_every_setting_of_a_benchmark_is_a_flag() -> None:
+    parser = argparse.ArgumentParser()
+    VERBS["bench"].arguments(parser)
+    assert set(Plan.model_fields) | {"out"} == set(vars(parser.parse_args(["swin_atto"])))
+
+
+def test_a_benchmark_that_is_stopped_has_kept_the_cells_that_it_measured(tmp_path: Path) -> None:
+    out = tmp_path / "here.json"
+    plan = Plan.parse({"models": ["swin_atto"], **QUICK, "against": []}, where="bench")
+
+    def stop(what: str, share: float) -> None:
+        if "training" in what:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench(plan, out=out, tell=stop)
+    assert [c.name for c in read_bench(out).models[0].cells] == ["inference fp32 b2"]
 
 
 def test_a_library_that_is_not_installed_is_a_note_with_the_way_to_get_it(

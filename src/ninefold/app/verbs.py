@@ -120,6 +120,7 @@ def _bench(parser: ArgumentParser) -> None:
     add("--batch-sizes", nargs="+", type=int, metavar="N", help="images at a time: 1 8")
     add("--compile", action="store_true", help="all once more with compiled models")
     add("--image-size", type=int, metavar="PIXELS", help="without it, the preset's")
+    add("--fuse", action="store_true", help="our BatchNorms folded into convolutions; inference")
     add("--rounds", type=int, metavar="N", help="samples of each in turn, 7")
     add("--threads", type=int, metavar="N", help="of torch on a CPU")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), help="auto takes the best")

@@ -7,7 +7,7 @@ before anything is timed.
 import logging
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import date
 from itertools import product
@@ -102,7 +102,7 @@ def bench(plan: Plan, *, out: str | Path = "", tell: Tell = lambda what, share: 
     """Measure all models of a plan, one after the other.
 
     Args:
-        out: A JSON file, written anew after every model; nothing for none.
+        out: A JSON file, written anew after every cell; nothing for none.
         tell: Called with what begins now, and the share of the whole that is done.
 
     Raises:
@@ -115,24 +115,25 @@ def bench(plan: Plan, *, out: str | Path = "", tell: Tell = lambda what, share: 
         raise Refused(f"bench: {Path(out).parent} is no folder to write {Path(out).name} into")
     began, threads = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(plan.threads or threads)
-    measured: list[Benched] = []
+    measured: dict[str, Benched] = {}
     found: Bench | None = None
     try:
-        for subject in subjects:
-            one = _Measurement(subject, plan, device, _within(tell, len(measured), len(subjects)))
-            measured.append(one.run())
-            found = Bench(
-                models=tuple(measured),
-                device=device.type,
-                hardware=hardware(device.type),
-                threads=torch.get_num_threads(),
-                versions=versions_told(*plan.against),
-                command=plan.command(),
-                date=date.today().isoformat(),
-                minutes=round((time.perf_counter() - began) / 60, 1),
-            )
-            if out:
-                write_json(out, found.model_dump(mode="json"))
+        for i, subject in enumerate(subjects):
+            one = _Measurement(subject, plan, device, _within(tell, i, len(subjects)))
+            for so_far in one.run():
+                measured[subject.name] = so_far
+                found = Bench(
+                    models=tuple(measured.values()),
+                    device=device.type,
+                    hardware=hardware(device.type),
+                    threads=torch.get_num_threads(),
+                    versions=versions_told(*plan.against),
+                    command=plan.command(),
+                    date=date.today().isoformat(),
+                    minutes=round((time.perf_counter() - began) / 60, 1),
+                )
+                if out:
+                    write_json(out, found.model_dump(mode="json"))
     finally:
         torch.set_num_threads(threads)
     assert found
@@ -164,7 +165,8 @@ class _Measurement:
         self.notes: list[str] = []
         self.models: dict[str, nn.Module] = {}
 
-    def run(self) -> Benched:
+    def run(self) -> Iterator[Benched]:
+        """What is measured so far, after every cell."""
         name, plan = self.subject.name, self.plan
         contestants = self._contestants()
         asked = product((False, True) if plan.compile else (False,), plan.modes,
@@ -178,14 +180,14 @@ class _Measurement:
             cell = self._cell(told, mode, precision, batch_size, compiled, probe)
             if cell:
                 measured.append(cell)
+            yield Benched(
+                model=name,
+                image_size=self.subject.image_size,
+                contestants=tuple(contestants),
+                cells=tuple(measured),
+                notes=tuple(self.notes),
+            )
         self.told(name, 1.0)
-        return Benched(
-            model=name,
-            image_size=self.subject.image_size,
-            contestants=tuple(contestants),
-            cells=tuple(measured),
-            notes=tuple(self.notes),
-        )
 
     def _contestants(self) -> list[Contestant]:
         """Build ours and the peers, and compare each peer's output with ours."""
