@@ -232,7 +232,7 @@ def frost(x: Images, draws: Draws, keep: float, cover: float) -> Images:
     needles = [
         _streaked(grains, side / 8, side / 12, draws.uniform(0, 180)) for _ in range(2)
     ]  # fmt: skip
-    ice = 0.75 * torch.maximum(*ridges)[:, None] ** 2 + 1.5 * torch.maximum(*needles)
+    ice = torch.maximum(*ridges)[:, None] ** 2 + 1.5 * torch.maximum(*needles)
     tint = x.new_tensor([0.86, 0.95, 1.0]).view(3, 1, 1)
     ice = ice.clamp(0, 1) * (tint if x.shape[1] == 3 else 1.0)
     return keep * x + cover * ice
