@@ -62,6 +62,8 @@ def swin_cifar10(
     """A small Swin Transformer on CIFAR-10, or on other photos of 32 pixels, from nothing.
 
     ninefold train swin_cifar10 --data FOLDER --seeds 3
+
+    75.9 % top-1 on CIFAR-10 (JPEG), over 3 seeds, in 26 minutes of one core each (docs/small.md).
     """
     name = name_of(model)
     preset = preset_of(name)
