@@ -116,7 +116,7 @@ def test_the_budget_is_the_same_number_of_operations(scale: str) -> None:
         course = Course(run, run.steps)
         each = {size: forward_flops(run, size) for size in set(course.sizes)}
         spent.append(sum(each[course.at(step).image_size] for step in range(run.steps)))
-    assert spent[0] == pytest.approx(spent[1], rel=0.001)
+    assert spent[0] == pytest.approx(spent[1], rel=0.002)  # to half a step
 
 
 def test_photos_that_are_not_there_are_asked_for() -> None:
