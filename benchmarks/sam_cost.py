@@ -30,7 +30,7 @@ CONTESTANTS: dict[str, Optim] = {"base": AdamW(), "sam": Sam(), "asam": Asam(), 
 def step_of(optim: Optim, options: argparse.Namespace) -> Callable[[], object]:
     """One optimizer step of a model of its own."""
     torch.manual_seed(0)
-    model = create_model(options.model)
+    model = create_model(options.model, num_classes=1000, image_size=options.image_size)
     model.to(options.device)
     fabric = Fabric(accelerator="cpu" if options.device == "cpu" else "cuda", devices=1)
     task = make_task("classification", tuple(str(i) for i in range(1000)), Loss())
