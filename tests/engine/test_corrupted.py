@@ -62,7 +62,7 @@ def test_the_command_prints_a_table_keeps_every_line_and_draws(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = len(read_lines(run / "results.jsonl"))
-    assert main(["eval", str(run), "--corrupt", "--images", "6"]) == 0
+    assert main(["eval", str(run), "--shift", "--images", "6"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert rows[0].split() == ["top1,", "%", "1", "2", "3", "4", "5", "mean"]
     names = [row.split()[0] for row in rows[1:]]
@@ -78,10 +78,10 @@ def test_what_does_not_fit_is_refused_before_work(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, told in (
-        (["--corrupt", "fogg"], "did you mean 'fog'"),
-        (["--corrupt", "fog", "--curvature"], "one at a time"),
+        (["--shift", "fogg"], "did you mean 'fog'"),
+        (["--shift", "fog", "--curvature"], "one at a time"),
         (["--eigenvalues", "2"], "--eigenvalues: belongs to --curvature"),
-        (["--corrupt", "fog", "--images", "-1"], "images -1"),
+        (["--shift", "fog", "--images", "-1"], "images -1"),
     ):
         assert main(["eval", str(run), *words]) == 2
         assert told in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`ninefold eval --corrupt` and `--curvature`: measures of a model beside its plain metrics."""
+"""`ninefold eval --shift` and `--curvature`: measures of a model beside its plain metrics."""
 
 import json
 import sys
@@ -23,20 +23,20 @@ def check_measures(given: Namespace) -> None:
     Raises:
         Refused: they do not, or a corruption that there is not.
     """
-    if given.corrupt is not None and given.curvature:
-        raise Refused("--corrupt and --curvature are two measures; one at a time")
+    if given.shift is not None and given.curvature:
+        raise Refused("--shift and --curvature are two measures; one at a time")
     if not given.curvature and (given.blocks or given.eigenvalues is not None):
         flag = "--blocks" if given.blocks else "--eigenvalues"
         raise Refused(f"{flag}: belongs to --curvature")
-    if given.corrupt:
-        chosen_corruptions(given.corrupt)
+    if given.shift:
+        chosen_corruptions(given.shift)
 
 
 def corrupted(opened: Opened, data: Any, given: Namespace) -> int:
     """A table by corruption and severity; a line each in a run's results, and a picture."""
     result = opened.evaluate(
         data, split=given.split or "test", batch_size=given.batch_size,
-        corrupt=given.corrupt or "all", images=given.images or 0,
+        corrupt=given.shift or "all", images=given.images or 0,
     )  # fmt: skip
     best = opened.task.best
     rows = [

@@ -31,7 +31,7 @@ def evaluate(given: Namespace) -> int:
     data = given.data or opened.data
     if not data:
         raise Refused(f"{given.run}: no data given; --data PATH names what to measure it on")
-    if given.corrupt is not None:
+    if given.shift is not None:
         return corrupted(opened, data, given)
     if given.curvature:
         return curved(opened, data, given)

@@ -72,7 +72,7 @@ def _eval(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--split", choices=("train", "val", "test"), help="test; of --curvature train")
     add("--images", type=int, metavar="N", help="so many of the split; of --curvature 512")
-    add("--corrupt", nargs="*", metavar="NAME", help="under corruptions: all fifteen, or these")
+    add("--shift", nargs="*", metavar="NAME", help="under corruptions: all fifteen, or these")
     add("--curvature", action="store_true", help="largest eigenvalues of the loss's Hessian")
     add("--blocks", action="store_true", help="of --curvature: of every block, too")
     add("--eigenvalues", type=int, metavar="K", help="of --curvature: so many, 1 by itself")
