@@ -24,6 +24,7 @@ CODE = {
     "s": ((171, 214, 257, 300), (5, 6.67, 8.33, 10), (0, 0, 0, 0)),
     "m": ((192, 256, 320, 384), (5, 8.33, 11.67, 15), (0, 0.067, 0.133, 0.2)),
     "l": ((192, 256, 320, 384), (5, 10, 15, 20), (0, 0.167, 0.333, 0.5)),
+    "xl": ((192, 256, 320, 384), (5, 10, 15, 20), (0, 0.167, 0.333, 0.5)),
 }
 
 
@@ -147,6 +148,12 @@ def test_transfer_is_ten_thousand_steps_without_decay() -> None:
     assert (run.steps, run.batch_size, run.weights) == (10_000, 512, "pretrained")
     assert (run.optim.lr, run.optim.weight_decay) == (pytest.approx(0.001), 0.0)
     assert factor(run.schedule, 1.0) == pytest.approx(0.0)
+
+
+def test_the_square_of_a_transfer_is_half_of_whatever_side_is_asked_for() -> None:
+    for given, side in (({}, 384), ({"image_size": 32}, 32)):
+        run = recipe("finetune_efficientnet_v2", **given)
+        assert (run.preprocess.image_size, run.augment.cutout) == (side, side // 2)
 
 
 def test_another_optimizer_brings_its_own_numbers() -> None:

@@ -3,7 +3,8 @@
 Source: efficientnetv2-paa specification, sections A7 (stages) and A8 (the rest), from the paper
 (Tan & Le 2021, arXiv 2104.00298, sections 4.2 and 5, Table 6) and google/automl.
 Departs: Mixup and CutMix draw one weight a batch, and where both are on, half of the batches get
-each; the released code draws one an image and gives each to half of a batch.
+each; the released code draws one an image and gives each to half of a batch. AutoAugment is the
+policy of its paper, by torchvision; the released code's `v0` is another one.
 """
 
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ _CODE = {
     "s": _Growth((171, 300), (5, 10), (0.0, 0.0), None),
     "m": _Growth((192, 384), (5, 15), (0.0, 0.2), None),
     "l": _Growth((192, 384), (5, 20), (0.0, 0.5), None),
+    "xl": _Growth((192, 384), (5, 20), (0.0, 0.5), None),
     "b0": _Growth((144, 192), None, (0.0, 0.0), None),
     "b1": _Growth((144, 192), None, (0.0, 0.0), None),
     "b2": _Growth((148, 208), None, (0.0, 0.0), None),
@@ -179,6 +181,7 @@ def finetune_efficientnet_v2(
     model: object = "efficientnet_v2_s",
     data: object = "",
     weights: str | Path = "pretrained",
+    image_size: int = 0,
     optim: object = "rmsprop_tf",
     augment: object = "",
     batch_size: int = 512,
@@ -192,6 +195,7 @@ def finetune_efficientnet_v2(
     """
     recipe, name = "finetune_efficientnet_v2", name_of(model)
     preprocess = preset_of(name).preprocess
+    size = image_size or preprocess.image_size
     run = Run(
         recipe=recipe,
         model=name,
@@ -199,8 +203,8 @@ def finetune_efficientnet_v2(
         weights=str(weights),
         reset_head=True,
         drop_path=0.2,
-        preprocess=preprocess,
-        augment=choose_augment(augment or _cutout(preprocess.image_size)),
+        preprocess=preprocess.changed(image_size=size),
+        augment=choose_augment(augment or _cutout(size)),
         loss=Loss(label_smoothing=0.1),
         optim=_rmsprop(optim, 0.001 * share(batch_size, 512), weight_decay=0.0),
         schedule=Schedule(kind="cosine", warmup=0.0),
