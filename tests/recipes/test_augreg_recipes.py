@@ -1,11 +1,14 @@
 """AugReg's recipes: the specification's constants, the 28 settings, the grid of fine-tuning."""
 
 import pytest
+from torch import nn
 
 from ninefold.augment.config import Augment
 from ninefold.core.errors import Refused
+from ninefold.core.options import read_options
 from ninefold.engine.config import Run
 from ninefold.models.augreg import FileName
+from ninefold.models.create import create_model
 from ninefold.optim.config import AdamW, Schedule, Sgd
 from ninefold.recipes.augreg import (
     SETTINGS,
@@ -73,13 +76,29 @@ def test_a_setting_is_found_by_the_papers_name_and_by_files(
     [
         ("midium1", "did you mean 'medium1'"),
         ("light0", "did you mean 'light1'"),
-        ("aug_light2-wd_0.1-do_0.0-sd_0.0", "is no name of AugReg's"),
+        ("aug_light2-wd_0.1-do_0.0-sd_0.0", "'aug_light2-wd_0.1-do_0.0-sd_0.0' is no part of a"),
+        ("aug_light0", "^augreg: 'aug_light0' is no part of a file's name"),
+        ("B_16-i21k-aug_light0", "is no name of AugReg's"),
         ("medium1-wd_0.1-do_0.0-sd_0.1", "did you mean 'medium1-wd_0.1-do_0.1-sd_0.1'"),
     ],
 )
 def test_a_setting_that_is_none_is_told_with_the_nearest(name: str, told: str) -> None:
     with pytest.raises(Refused, match=told):
         pretrained(augreg=name)
+
+
+@pytest.mark.parametrize("family", ["vit", "vit_r", "swin", "focal", "efficientnet_v2"])
+def test_a_settings_dropout_reaches_each_family_by_its_own_option(family: str) -> None:
+    run = pretrained(model=f"{family}_atto", augreg="medium1-wd_0.03-do_0.1-sd_0.1")
+    assert run.drop_path == 0.1
+    model = create_model(run.model, **read_options(run.model_options, where="test"))
+    assert 0.1 in {layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)}
+
+
+def test_a_model_without_dropout_refuses_a_setting_with_it_and_takes_the_others() -> None:
+    with pytest.raises(Refused, match=r"mixer_b16 has no dropout.* --augreg medium1-wd_0.1-do_0.0"):
+        pretrained(model="mixer_b16", augreg="medium1-wd_0.1-do_0.1-sd_0.1")
+    assert pretrained(model="mixer_b16", augreg="medium1").model_options == ()
 
 
 def test_pretraining_has_the_specifications_constants() -> None:

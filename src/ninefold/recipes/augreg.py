@@ -95,9 +95,16 @@ def find_setting(name: str) -> Setting:
         return SETTINGS[name]
     if name in AUGREG:
         return Setting(name)
+    if name.startswith("aug_"):
+        try:
+            return find_setting(f"B_16-i21k-300ep-lr_0.001-{name}")
+        except Refused:
+            raise Refused(
+                f"augreg: {name!r} is no part of a file's name; one is "
+                f"aug_light1-wd_0.1-do_0.0-sd_0.0, and the augmentations are {', '.join(FILES)}"
+            ) from None
     if "aug_" in name:
-        whole = f"B_16-i21k-300ep-lr_0.001-{name}" if name.startswith("aug_") else name
-        file = FileName.parse(whole)
+        file = FileName.parse(name)
         return Setting(file.augment, file.weight_decay, file.dropout, file.drop_path)
     hint = nearest(name, (*AUGREG, *SETTINGS)) or ";"
     if name in FILES:
@@ -172,12 +179,11 @@ def _pretraining(
     schedule: Schedule,
 ) -> Run:
     level = augment or AUGMENTS[f"augreg_{setting.augment}"]
-    dropout = (f"drop_rate={setting.dropout:g}",) if setting.dropout else ()
     adamw = AdamW(lr=1e-3 * share(batch_size, BATCH), weight_decay=setting.weight_decay)
     return Run(
         recipe=recipe,
         model=model,
-        model_options=dropout,
+        model_options=_dropping(recipe, model, setting),
         data=name_of(required(recipe, "data", data, "FOLDER with train/<class>/ and val/<class>/")),
         drop_path=setting.drop_path,
         preprocess=_pixels(preset_of(model).preprocess.image_size),
@@ -189,6 +195,33 @@ def _pretraining(
         epochs=300,
         clip_norm=1.0,
     )
+
+
+_DROPOUT = {
+    **dict.fromkeys(("vit", "vit_r", "swin", "focal"), "drop_rate"),
+    **dict.fromkeys(("efficientnet", "efficientnet_v2", "wide_resnet"), "dropout"),
+}
+"""What a family calls the probability of its dropout layers."""
+
+
+def _dropping(recipe: str, model: str, setting: Setting) -> tuple[str, ...]:
+    """The model's option for the setting's dropout.
+
+    Raises:
+        Refused: it has no dropout layers.
+    """
+    if not setting.dropout:
+        return ()
+    family = preset_of(model).family
+    if model.startswith("timm/"):
+        return (f"drop_rate={setting.dropout:g}",)
+    if family not in _DROPOUT:
+        raise Refused(
+            f"{recipe}: {model} has no dropout, which {setting} asks for; "
+            f"--augreg {setting.augment}-wd_{setting.weight_decay}-do_0.0-sd_0.0 would be right, "
+            f"with --drop-path {setting.drop_path:g} for the rest of it"
+        )
+    return (f"{_DROPOUT[family]}={setting.dropout:g}",)
 
 
 def _rising(changes: dict[str, Any], epochs: float) -> Schedule:
