@@ -42,6 +42,14 @@ def test_a_change_is_checked_as_a_whole() -> None:
         run.changed(epochs=2)
 
 
+def test_a_fault_between_fields_is_told_without_all_the_others() -> None:
+    both = {"steps": 1, "augment": {"randaugment": "rand-m9", "policy": "augmix"}}
+    with pytest.raises(
+        Refused, match=r"^run: augment: randaugment .* exclude each other; give one$"
+    ):
+        Run.parse(both, where="run")
+
+
 @pytest.mark.parametrize("text", ["a: [", "\x00", "- 1"])
 def test_a_file_that_is_no_run_is_refused_by_name(text: str, tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"

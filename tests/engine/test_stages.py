@@ -243,7 +243,8 @@ def test_a_table_that_is_none_is_refused_in_a_line(stages: dict[str, Any], told:
         ),
         (
             {"model": "mixer_atto", "stages": Stages(count=2, image_size=(16, 32))},
-            "mixer: is made for images of 32 x 32 pixels, not 16 x 16",
+            "^stages.image_size: mixer_atto: .* do not go through it: mixer: is made for images of "
+            "32 x 32 pixels, not 16 x 16",
         ),
         (
             {"model": "resnet_atto", "stages": Stages(count=2, dropout=(0, 0.2))},

@@ -69,7 +69,9 @@ def _fault(cls: type[BaseModel], error: ErrorDetails, values: object) -> str:
         return f"unknown field {path!r}{nearest(str(error['loc'][-1]), cls.model_fields)}"
     reason = error["msg"].removeprefix("Value error, ")
     reason = f"{reason[:1].lower()}{reason[1:]}"
-    return f"{path}: {reason}, not {error['input']!r}" if path else reason
+    if not path or isinstance(error["input"], dict):  # of several fields: the reason has them
+        return f"{path}: {reason}" if path else reason
+    return f"{path}: {reason}, not {error['input']!r}"
 
 
 def _place(loc: tuple[int | str, ...], values: Any) -> list[str]:

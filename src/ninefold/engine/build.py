@@ -136,7 +136,8 @@ def build(run: Run, world: int) -> Parts:
         notes.append(course.told())
     for size in dict.fromkeys([run.preprocess.image_size, *course.sizes]):
         seen = example(data, run.preprocess.changed(image_size=size))
-        check_fit(model, task, seen, run.model)
+        staged = size != run.preprocess.image_size
+        check_fit(model, task, seen, f"stages.image_size: {run.model}" if staged else run.model)
     return Parts(run, data, model, task, stop, epoch, options, notes, frozen, scales)
 
 
@@ -230,7 +231,8 @@ def check_fit(model: nn.Module, task: Task, batch: Batch, name: str) -> None:
             task.outputs(model, batch)
     except _UNFIT as error:
         said = " ".join(str(error).split())[:200]
-        reason = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        kind = type(error).__name__
+        reason = said if isinstance(error, Refused) else f"{kind}: {said}" if said else kind
         raise Refused(f"{name}: {_form(batch.x)} do not go through it: {reason}") from None
     finally:
         model.train()
