@@ -1,5 +1,6 @@
 """Recipes: the specification's constants, parts by name and as objects, errors."""
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -187,6 +188,12 @@ def test_an_unknown_recipe_is_told_with_the_nearest_and_their_number() -> None:
 def test_a_recipe_without_data_of_its_own_asks_for_them(name: str) -> None:
     with pytest.raises(Refused, match="no data given; --data FOLDER"):
         find_recipe(name)()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_line_of_the_list_is_a_whole_sentence(name: str) -> None:
+    first = (inspect.getdoc(find_recipe(name)) or "").split("\n")[0]
+    assert first.endswith("."), first
 
 
 def test_recipes_are_reached_as_attributes_after_their_modules_were_imported() -> None:

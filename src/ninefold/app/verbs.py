@@ -32,7 +32,7 @@ def _train(parser: ArgumentParser) -> None:
     add("--reset-head", action=BooleanOptionalAction, help="a new head where classes differ")
     add("--head-map", metavar="FILE", help="rows of the old head, one number a class; or names")
     add("--uncertainty", metavar="METHOD", help="how predictions are scored for doubt")
-    augments = "none, light, pad, inception, reflect, efficientnet_v2, patches, patches_uniform"
+    augments = "none, light, pad, inception, reflect, efficientnet_v2, patches"
     augments += ", patches_imagenet, patches_photos, autoaugment, trivialaugment, augmix, swin"
     levels = ("none", "light1", "light2", "medium1", "medium2", "strong1", "strong2")
     augments = ", ".join((augments, *(f"augreg_{level}" for level in levels)))

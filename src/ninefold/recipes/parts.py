@@ -36,7 +36,6 @@ AUGMENTS: dict[str, Augment] = {
         crop="inception", crop_area=(0.05, 1.0), randaugment="augreg-l2-m15"
     ),
     "patches": Augment(crop="reflect", patches=Patches(grid=2)),
-    "patches_uniform": Augment(crop="reflect", patches=Patches(grid=2, credit="uniform")),
     "patches_imagenet": Augment(patches=Patches(grid=4, trunk="resnet18")),
     "patches_photos": Augment(
         crop="random",
@@ -76,7 +75,7 @@ AUGMENTS: dict[str, Augment] = {
 }
 """`pad`: as for CIFAR since He et al. 2016; `reflect`: mirrored at the border. `inception`, and
 `augreg_none` to `augreg_strong2` on it: vit-augreg-sam specification, sections 6.1 and 6.7.
-`patches`: Patch AutoAugment as on CIFAR, its control without agents, and as on larger photos.
+`patches`: Patch AutoAugment as on CIFAR, and as on larger photos.
 `efficientnet_v2`: efficientnetv2-paa specification, sections A7 and A8. `swin`:
 hierarchical-transformers specification, section 1.12, shared constants."""
 
@@ -87,10 +86,7 @@ def choose_augment(augment: object) -> Augment:
         return augment
     if isinstance(augment, str) and not is_reference(augment):
         if augment not in AUGMENTS:
-            raise Refused(
-                f"no augmentation is called {augment!r}{nearest(augment, AUGMENTS) or ';'} "
-                f"there are {', '.join(AUGMENTS)} and your own as package.module:Name"
-            )
+            raise _unknown("augmentation", augment, AUGMENTS)
         return AUGMENTS[augment]
     return AUGMENTS["none"].changed(custom=name_of(augment))
 
@@ -124,10 +120,7 @@ def choose_optim(
         return optim
     if isinstance(optim, str) and not is_reference(optim):
         if optim not in kinds:
-            raise Refused(
-                f"no optimizer is called {optim!r}{nearest(optim, kinds) or ';'} there are "
-                f"{', '.join(kinds)} and your own as package.module:Name"
-            )
+            raise _unknown("optimizer", optim, kinds)
         return kinds[optim]
     return Custom(name=name_of(optim), **numbers)
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ninefold.augment.config import Augment, Patches
 from ninefold.augment.patch_agent import PatchAgent, choose
 from ninefold.augment.patch_credit import a2c_loss
 from ninefold.augment.patch_ops import OPERATIONS, draw, operate
@@ -84,7 +85,8 @@ def step_samples(
     device = fabric.device
     pixels = random_images(batch_size, 3, 32).mul_(40).add_(128).round_().clamp_(0, 255) / 255
     works: dict[str, Callable[[], object]] = {}
-    arms = {"plain": "reflect", "patches": "patches", "uniform": "patches_uniform"}
+    at_random = Augment(crop="reflect", patches=Patches(grid=2, credit="uniform"))
+    arms: dict[str, object] = {"plain": "reflect", "patches": "patches", "uniform": at_random}
     labels = torch.arange(batch_size, device=device) % 10
     x = pixels
     for name, augment in arms.items():
