@@ -190,6 +190,11 @@ def test_a_recipe_without_data_of_its_own_asks_for_them(name: str) -> None:
         find_recipe(name)()
 
 
+def test_a_setting_of_augreg_is_told_to_recipes_that_take_none() -> None:
+    with pytest.raises(Refused, match=r"^sam_in1k: takes no --augreg.*--augment augreg_medium1"):
+        find_recipe("sam_in1k")(data="photos", augreg="medium1")
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_line_of_the_list_is_a_whole_sentence(name: str) -> None:
     first = (inspect.getdoc(find_recipe(name)) or "").split("\n")[0]

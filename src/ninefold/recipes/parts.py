@@ -146,6 +146,11 @@ def finish(run: Run, changes: dict[str, Any]) -> Run:
             names or objects; `image_size` in pixels. `epochs` and `steps` replace each other.
     """
     values = {**changes, **_length(changes)}
+    if "augreg" in values:
+        raise Refused(
+            f"{run.recipe}: takes no --augreg, which augreg_in1k and augreg_in21k do; of a "
+            "setting's augmentation alone, --augment augreg_medium1 would be right"
+        )
     for part in ("model", "backbone", "data"):
         if part in values:
             values[part] = name_of(values[part])
