@@ -69,7 +69,7 @@ class Fed:
             start_step=0, workers=0, image_size=preprocess.image_size,
         )  # fmt: skip
         mix = BatchAugment(augment, len(CLASSES))
-        self._prepare = Prepare(preprocess, torch.device("cpu"), mix)
+        self._prepare = Prepare(preprocess, torch.device("cpu"), lambda batch, _: mix(batch))
 
     def __call__(self) -> Batch:
         """The next batch."""

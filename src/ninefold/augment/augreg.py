@@ -30,6 +30,10 @@ SIDE = 224
 DRAWS = 4
 """Random numbers an operation: which one, its sign, and a place in rows and columns."""
 
+DRAWN = "randaugment"
+"""In the `extra` of samples and batches: what chance has decided for each image, to be carried out
+on the device."""
+
 Pixels = UInt8[Tensor, "b c h w"]
 
 
@@ -45,8 +49,7 @@ def equalize(x: Pixels) -> Pixels:
     """Each channel's values spread by their counts; as Pillow's."""
     b, c, h, w = x.shape
     planes = x.reshape(b * c, h * w).long()
-    rows = torch.arange(b * c, device=x.device)[:, None]
-    counts = (planes + 256 * rows).flatten().bincount(minlength=256 * b * c).view(b * c, 256)
+    counts = planes.new_zeros(b * c, 256).scatter_add_(1, planes, torch.ones_like(planes))
     step = (h * w - counts.gather(1, planes.amax(1, keepdim=True))) // 255
     table = (counts.cumsum(1) - counts + step // 2) // step.clamp(min=1)
     spread = table.clamp(max=255).to(torch.uint8).gather(1, planes)

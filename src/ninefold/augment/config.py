@@ -69,6 +69,9 @@ class Augment(Config):
     randaugment: str = ""
     """timm's `rand-m9-mstd0.5-inc1`, AugReg's `augreg-l2-m15`, torchvision's `torchvision-n2-m9`;
     nothing for none."""
+    on_device: bool = False
+    """Apply AugReg's RandAugment to whole batches on the device, in place of image by image while
+    loading: the same pixels, to the bit."""
     policy: Policy = ""
     """What else may be done to whole images, in place of RandAugment: torchvision's AutoAugment (as
     found on ImageNet, CIFAR-10 or SVHN), TrivialAugment or AugMix, or what Fast AutoAugment found;
@@ -109,6 +112,15 @@ class Augment(Config):
         narrow, wide = self.crop_aspect
         if not 0 < narrow <= wide:
             raise ValueError(f"crop_aspect {self.crop_aspect} must rise from above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _device_can(self) -> Self:
+        if self.on_device and (self.randaugment.partition("-")[0] != "augreg" or self.cutout):
+            raise ValueError(
+                f"on_device is for randaugment augreg-..., not {self.randaugment!r}, and without "
+                "cutout, which comes behind it; leave it off"
+            )
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from ninefold.augment.augreg import DRAWN, AugRegRandAugment
 from ninefold.augment.config import Augment
 from ninefold.augment.inception import distorted_box, resize_plainly
 from ninefold.augment.policies import cut_out, find_policy
@@ -61,8 +62,12 @@ class SampleAugment:
         self._mean = tuple(min(255, round(255 * value)) for value in mean)
 
     def __call__(self, sample: Sample, generator: torch.Generator, image_size: int) -> Sample:
-        """The sample with an image `(c, s, s)`, uint8 as it came."""
+        """The sample with an image `(c, s, s)`, uint8 as it came; where RandAugment is left to the
+        device, with what it is to do under `extra[DRAWN]`, and nothing done yet."""
         image = self._place(sample.x, generator, image_size)
+        if self._augment.on_device and isinstance(self._randaugment, AugRegRandAugment):
+            extra = {**sample.extra, DRAWN: self._randaugment.draw(generator)}
+            return replace(sample, x=image.contiguous(), extra=extra)
         image = self._recolour(image, generator)
         if self._augment.cutout:
             image = cut_out(image, self._augment.cutout, self._mean, generator)

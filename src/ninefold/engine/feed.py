@@ -10,7 +10,7 @@ from ninefold.data.loader import train_batches
 from ninefold.data.records import DataSet
 from ninefold.engine.config import Run
 from ninefold.engine.prepare import Prepare
-from ninefold.engine.stages import Course, batch_augment
+from ninefold.engine.stages import Course, batch_augment, operations
 
 
 def training_batches(
@@ -37,8 +37,9 @@ def training_batches(
 
 
 def preparation(run: Run, data: DataSet, fabric: Fabric, stop: int) -> Prepare:
-    """To the device, normalised, augmented; only normalised where operations on patches come
-    first, as `co_train` then does the rest."""
+    """To the device (where RandAugment may work on whole batches), normalised, augmented; only
+    normalised where operations on patches come first, as `co_train` then does the rest."""
     later = run.augment.patches.grid > 0
     augment = None if later else batch_augment(Course(run, stop), len(data.classes))
-    return Prepare(run.preprocess, fabric.device, augment)
+    first = operations(Course(run, stop), run, fabric.device) if run.augment.on_device else None
+    return Prepare(run.preprocess, fabric.device, augment, first)

@@ -19,6 +19,8 @@ class Prepare:
     Args:
         augment: What is done to a normalised batch of a step on the device, in training; `None`
             otherwise.
+        first: What is done before that to a loaded batch of a step, whose images it moves to the
+            device and leaves uint8; `None` for nothing.
     """
 
     def __init__(
@@ -26,15 +28,16 @@ class Prepare:
         preprocess: Preprocess,
         device: torch.device,
         augment: Callable[[Batch, int], Batch] | None = None,
+        first: Callable[[Batch, int], Batch] | None = None,
     ) -> None:
-        self._device, self._augment = device, augment
+        self._device, self._augment, self._first = device, augment, first
         std = torch.tensor(preprocess.std, dtype=torch.float64)
         mean = torch.tensor(preprocess.mean, dtype=torch.float64)
         self._scale = (1 / (255 * std)).float().to(device)
         self._shift = (mean / std).float().to(device)
 
     def __call__(self, batch: Batch, step: int = 0) -> Batch:
-        batch = batch.to(self._device)
+        batch = (self._first(batch, step) if self._first else batch).to(self._device)
         if isinstance(batch.x, Tensor):
             x = self._normalised(batch.x)
         else:

@@ -8,11 +8,13 @@ resumed run is in the stage that the uninterrupted one was in.
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
+import torch
 from torch import nn
 
+from ninefold.augment.augreg import DRAWN, AugRegRandAugment
 from ninefold.augment.batch import BatchAugment
 from ninefold.augment.config import Augment
 from ninefold.augment.randaugment import RandAugment, read_randaugment
@@ -151,6 +153,23 @@ def batch_augment(course: Course, num_classes: int) -> Callable[[Batch, int], Ba
         return each[course.index(step)](batch)
 
     return augment
+
+
+def operations(course: Course, run: Run, device: torch.device) -> Callable[[Batch, int], Batch]:
+    """What RandAugment does to a loaded batch of a step, by its stage, on the device: what each
+    sample's own generator drew for it while it was loaded."""
+    each = [read_randaugment(stage.augment.randaugment, run.preprocess) for stage in course.stages]
+
+    def operate(batch: Batch, step: int) -> Batch:
+        policy = each[course.index(step)]
+        assert isinstance(policy, AugRegRandAugment)
+        assert isinstance(batch.x, torch.Tensor)
+        extra = dict(batch.extra)
+        draws = extra.pop(DRAWN)
+        images = policy.operate(batch.x.to(device, non_blocking=True), draws)
+        return replace(batch, x=images, extra=extra)
+
+    return operate
 
 
 def dropouts(model: nn.Module) -> list[nn.Dropout]:
