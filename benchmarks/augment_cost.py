@@ -1,6 +1,6 @@
 """What augmentation costs a training step that is fed on the CPU: the same crop and model without.
 
-    python benchmarks/augment_cost.py                                   (Swin-T, several minutes)
+    python benchmarks/augment_cost.py --threads 2                       (Swin-T, two minutes)
     python benchmarks/augment_cost.py --data FOLDER --augments none augreg_light2 swin --rounds 20
     python benchmarks/augment_cost.py --model vit_atto --batch-size 32 --rounds 6      (a minute)
 
@@ -118,9 +118,11 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=1, help="steps an augmentation and round")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     busy = "count processor time, for a busy machine; with OMP_NUM_THREADS=1"
     parser.add_argument("--cpu-time", action="store_true", help=busy)
     given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     records, preprocess = pictures(given.data), preset_of(given.model).preprocess
     names: list[str] = given.augments
     feeds = {n: Fed(AUGMENTS[n], records, preprocess, given.batch_size) for n in names}

@@ -14,7 +14,7 @@ NAMES = ("augreg_axis", "augreg_tenfold", "augreg_transfer", "augreg_more_data")
 
 def test_the_axis_differs_in_augmentation_alone_and_both_sizes_take_the_same_steps() -> None:
     for pair, count in zip(
-        EXPERIMENTS["augreg_axis"]("laptop", "cifar").comparisons, (100, 1000), strict=True
+        EXPERIMENTS["augreg_axis"]("laptop", "cifar").comparisons, (50, 500), strict=True
     ):
         assert isinstance(pair.subject, Best)
         assert isinstance(pair.against, Trained)
@@ -26,7 +26,7 @@ def test_the_axis_differs_in_augmentation_alone_and_both_sizes_take_the_same_ste
         ]  # fmt: skip
         plain = {run.changed(augment=runs[0].augment).model_dump_json() for run in runs}
         assert len(plain) == 1
-        assert (runs[0].steps, runs[0].data) == (600, f"cifar?per_class={count}")
+        assert (runs[0].steps, runs[0].data) == (420, f"cifar?per_class={count}")
 
 
 def test_tenfold_data_need_no_run_beside_those_of_the_axis() -> None:

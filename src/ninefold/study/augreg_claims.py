@@ -3,6 +3,10 @@
 The axis of the paper at four of its seven places, by its official operations, with two departures
 that images of 32 pixels ask for: distances shrink with the image (100 pixels would leave nothing of
 it), and contrast is about the mean grey. Crops are CIFAR's.
+
+A pilot of two runs, with a seed that is not measured and by the validation part alone, set the
+laptop's rate and sizes: at the recipe's 0.001, 600 steps on 1,000 images left even the run without
+augmentation underfitted (31.7 % on validation, 24.7 % with `light2`).
 """
 
 import math
@@ -36,6 +40,8 @@ class _Size:
         small: Images a class of the smaller training set; the larger one has ten times as many.
         few: Images a class after transfer.
         seeds: Of each arm.
+        axis: What is tried beside `none`.
+        lr: From scratch and in pre-training; a third of it in fine-tuning.
     """
 
     options: tuple[str, ...]
@@ -47,15 +53,16 @@ class _Size:
     few: tuple[int, int]
     seeds: int
     axis: tuple[str, ...] = AXIS
+    lr: float = 3e-3
 
 
 _SIZES: dict[Scale, _Size] = {
     "smoke": _Size(("patch_size=8", "dim=16", "depth=1", "num_heads=1", "mlp_dim=32"), 16, 8, 3, 2,
                    1, (2, 4), 2, ("light2", "strong2")),
-    "laptop": _Size(("patch_size=8", "dim=96", "depth=4", "num_heads=3"), 32, 64, 600, 200, 100,
+    "laptop": _Size(("patch_size=8", "dim=96", "depth=4", "num_heads=3"), 32, 64, 420, 140, 50,
                     (20, 100), 3),
     "gpu": _Size(("patch_size=4", "dim=192", "depth=12", "num_heads=3", "mlp_dim=768"), 32, 512,
-                 20_000, 2_500, 450, (20, 100), 5, tuple(AUGREG)[1:]),
+                 20_000, 2_500, 450, (20, 100), 5, tuple(AUGREG)[1:], 1e-3),
 }  # fmt: skip
 
 
@@ -143,7 +150,7 @@ def _pretrained(size: _Size, data: str, augment: str) -> Trained:
 
 def _tuned(size: _Size, data: str, start: Trained) -> Trained:
     run = _run(size, data, "none").changed(reset_head=True, steps=size.tuning, evaluate_every=0)
-    return Trained(run.changed(optim=run.optim.changed(lr=3e-4)), start=start, picks=True)
+    return Trained(run.changed(optim=run.optim.changed(lr=size.lr / 3)), start=start, picks=True)
 
 
 def _run(size: _Size, data: str, augment: str) -> Run:
@@ -153,7 +160,7 @@ def _run(size: _Size, data: str, augment: str) -> Run:
         data=data,
         augreg=augment,
         augment=level(augment),
-        optim=AdamW(lr=1e-3, weight_decay=0.1),
+        optim=AdamW(lr=size.lr, weight_decay=0.1),
         model_options=size.options,
         preprocess=Preprocess(image_size=size.pixels, crop_fraction=1.0, mean=(0.5,), std=(0.5,)),
         schedule=Schedule(warmup=0.1, start=0.0),
