@@ -149,7 +149,10 @@ def test_a_name_that_is_not_there_is_told() -> None:
         rate_scales(model, 0.5, where="m")
 
 
-@pytest.mark.parametrize("name", ["swin", "timm/resnet10t", "timm/vit_tiny_patch16_224"])
+SAVING = ["swin", "efficientnet_atto", "resnet_atto", "timm/resnet10t", "timm/vit_tiny_patch16_224"]
+
+
+@pytest.mark.parametrize("name", [*SAVING, "timm/tf_efficientnet_b0"])
 def test_saved_memory_changes_no_bit(name: str) -> None:
     """Noise of dropout and drop path, gradients, and BatchNorm's statistics are the same."""
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ from ninefold.report.figures import (
     per_class,
 )
 from ninefold.report.sheet import image_sheet
-from ninefold.report.style import MISSING, class_names, fitted, text
+from ninefold.report.style import MISSING, class_names, fitted, text, unreadable, without_font
 
 NASTY = [
     "\u732b",
@@ -93,6 +93,15 @@ def test_names_that_look_alike_get_their_number() -> None:
     short = class_names(["n" * 40, "n" * 50, "cat"], 9)
     assert len(set(short)) == 3
     assert short[0].startswith("0: ")
+
+
+def test_names_without_a_font_become_numbers_and_are_told() -> None:
+    lost = "\ue000\ue001\ue002"  # an area for private use
+    names = ["cat", lost, f"caf\u00e9 {lost[0]}", "dog"]
+    assert unreadable(names) == [lost]
+    assert class_names(names, 20) == ["cat", "class 1", f"2: caf\u00e9 {MISSING}", "dog"]
+    assert "\\ue000\\ue001\\ue002" in without_font(names)
+    assert without_font(["cat"]) == ""
 
 
 @pytest.mark.parametrize("k", [1, 3, 40, 41, 1000])

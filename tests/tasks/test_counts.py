@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -61,6 +62,23 @@ def test_metrics_equal_those_of_a_plain_loop() -> None:
     assert np.array_equal(curves["confusion"], confusion)
     per_class = [np.mean([h for h, t in zip(hits, y, strict=True) if t == c]) for c in range(7)]
     assert curves["per_class"] == pytest.approx(per_class)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 10**6))
+def test_means_over_classes_are_scikit_learns(count: int, seed: int) -> None:
+    """Few samples of seven classes: some are never labelled, some never predicted."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(count, 7, generator=generator)
+    y = torch.randint(7, (count,), generator=generator)
+    metrics, _ = counted(logits, y).compute()
+    truth, predicted = y.numpy(), logits.argmax(dim=1).numpy()
+    expected = f1_score(truth, predicted, average="macro", zero_division=0)
+    assert metrics["macro_f1"] == pytest.approx(expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class that is predicted alone has no share
+        expected = balanced_accuracy_score(truth, predicted)
+    assert metrics["balanced_accuracy"] == pytest.approx(expected)
 
 
 def test_the_worst_mistakes_come_first_and_hits_never() -> None:
@@ -162,6 +180,10 @@ def test_metrics_of_several_labels_leave_classes_without_samples_out() -> None:
         truth[:, :6].numpy(), logits.sigmoid()[:, :6].numpy(), average="macro"
     )
     assert metrics["map"] == pytest.approx(expected)
+    said = logits.sigmoid() >= 0.5
+    some = (truth | said).any(dim=0)
+    expected = f1_score(truth[:, some].numpy(), said[:, some].numpy(), average="macro")
+    assert metrics["macro_f1"] == pytest.approx(expected)
     bce = F.binary_cross_entropy_with_logits(logits, truth.float())
     assert metrics["loss"] == pytest.approx(float(bce), rel=1e-6)
     assert math.isnan(curves["per_class"][6])

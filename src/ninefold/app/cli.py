@@ -131,8 +131,13 @@ def _hint(word: str, known: Iterable[str]) -> str:
 
 
 def _complain(name: str, error: Exception, code: int) -> int:
-    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    _tell(name, " ".join(str(error).split()))
     return code
+
+
+def _tell(name: str, words: str) -> None:
+    """A line on stderr; what the library begins with the verb's own name has it once."""
+    print(f"{name}: {words.removeprefix(f'{name.split()[-1]}: ')}", file=sys.stderr)
 
 
 class _Speaker(logging.Handler):
@@ -143,4 +148,4 @@ class _Speaker(logging.Handler):
         self.name_of_verb = name
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"{self.name_of_verb}: {record.getMessage()}", file=sys.stderr)
+        _tell(self.name_of_verb, record.getMessage())

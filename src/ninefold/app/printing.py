@@ -17,6 +17,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def in_brief(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics for a line while training goes on: without those that are means over classes."""
+    return {k: v for k, v in values.items() if k not in ("macro_f1", "balanced_accuracy")}
+
+
 def telling(values: Mapping[str, Any], classes: int) -> dict[str, Any]:
     """Metrics without `top5` where five guesses are all there are."""
     return {k: v for k, v in values.items() if k != "top5" or classes > 5}

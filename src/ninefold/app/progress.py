@@ -81,7 +81,8 @@ class Progress:
         epoch = result.step / self._steps_per_epoch
         mark = "  (best so far)" if best and result.split == "val" else ""
         mark = "  (the best weights)" if result.split == "test" else mark
-        metrics = printing.metrics(printing.telling(result.metrics, self.classes))
+        told = printing.in_brief(printing.telling(result.metrics, self.classes))
+        metrics = printing.metrics(told)
         self._say(f"epoch {epoch:.1f}  {result.split}  {metrics}{mark}")
 
     def saved(self, path: Path) -> None:

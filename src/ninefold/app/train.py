@@ -14,7 +14,7 @@ from ninefold.engine.folder import FIGURES, MODEL, RUN, claim
 from ninefold.recipes import find_recipe
 from ninefold.recipes.parts import finish
 
-NOT_OF_THE_RUN = ("recipe", "fields", "out", "resume", "seeds", "find_lr")
+NOT_OF_THE_RUN = ("recipe", "fields", "out", "resume", "seeds", "find_lr", "device")
 
 
 def train(given: Namespace) -> int:
@@ -27,10 +27,8 @@ def train(given: Namespace) -> int:
         raise Refused("--find-lr goes with neither --resume nor --seeds; it trains nothing")
     run = choose_run(given)
     if given.find_lr:
-        return _find_rate(run, given.out)
-    if given.seeds is None:
-        return _train(run, given.out, resume=given.resume)
-    return _train_seeds(run, given.seeds, given.out, resume=given.resume)
+        return _find_rate(run, given)
+    return _train(run, given) if given.seeds is None else _train_seeds(run, given)
 
 
 def choose_run(given: Namespace) -> Run:
@@ -59,12 +57,12 @@ def choose_run(given: Namespace) -> Run:
     return change(run, given.fields)
 
 
-def _train(run: Run, out: str, *, resume: bool) -> int:
+def _train(run: Run, given: Namespace) -> int:
     """Train; then the last figures, and which files to open."""
     from ninefold.engine.train import train  # torch, once the run is known to be sound
 
     with Progress() as progress:
-        train(run, out=out, resume=resume, observers=(progress,))
+        train(run, out=given.out, resume=given.resume, device=given.device, observers=(progress,))
     if not _speaks():
         return 0
     for result in progress.results:
@@ -77,24 +75,25 @@ def _train(run: Run, out: str, *, resume: bool) -> int:
     return 0
 
 
-def _find_rate(run: Run, out: str) -> int:
+def _find_rate(run: Run, given: Namespace) -> int:
     """Look for a learning rate; the flag that uses it."""
     from ninefold.engine.find_rate import RATES, find_rate
 
-    rate, folder = find_rate(run, out=out)
+    rate, folder = find_rate(run, out=given.out, device=given.device)
     print(f"suggested: --optim.lr {rate:.2g} (a tenth of the rate with the least loss)")
     print("to open:", f"  {folder / FIGURES / 'lr_finder.png'}", f"  {folder / RATES}", sep="\n")
     return 0
 
 
-def _train_seeds(run: Run, count: int, out: str, *, resume: bool) -> int:
+def _train_seeds(run: Run, given: Namespace) -> int:
     """Train once a seed; then mean, spread and interval of every metric."""
     from ninefold.engine.seeds import train_seeds
 
+    out: str = given.out
     if out and (Path(out) / RUN).exists():
         raise Refused(f"{out}: holds one run, not several seeds; choose another --out")
     begun = list(Path(out).glob(f"seed_*/{RUN}")) if out else []
-    if begun and not resume:
+    if begun and not given.resume:
         raise Refused(f"{out}: holds runs already; go on by --resume, or choose another --out")
     if not out and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise Refused("--seeds under torchrun needs --out FOLDER, the same for all processes")
@@ -102,8 +101,8 @@ def _train_seeds(run: Run, count: int, out: str, *, resume: bool) -> int:
     if _speaks():
         print(folder, flush=True)
     with Progress() as progress:
-        seeds = range(run.seed, run.seed + count)
-        summary = train_seeds(run, seeds, folder, observers=(progress,))
+        seeds = range(run.seed, run.seed + given.seeds)
+        summary = train_seeds(run, seeds, folder, device=given.device, observers=(progress,))
     if not _speaks():
         return 0
     for split, metrics in summary.items():

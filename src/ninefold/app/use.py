@@ -1,6 +1,7 @@
 """`ninefold eval` and `ninefold predict`: a run, or a model with weights, put to use."""
 
 import json
+import logging
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -15,9 +16,13 @@ from ninefold.app.pictures import save_picture
 from ninefold.core.errors import Refused
 from ninefold.core.labels import labels_for
 from ninefold.data.open import open_images
+from ninefold.engine.device import chosen_device
 from ninefold.engine.folder import claim
 from ninefold.engine.opened import Opened, Prediction, open_model, open_run
 from ninefold.models.presets import PRESETS
+from ninefold.report.style import without_font
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(given: Namespace) -> int:
@@ -66,6 +71,8 @@ def predict(given: Namespace) -> int:
     files = _Files(given.files)
     opened = open_given(given)
     out = claim(given.out) if given.out else None
+    if out is not None and (lost := without_font(opened.classes)):
+        log.info("%s; pictures show squares, the lines here have the names", lost)
     taken: set[str] = set()
     read = 0
     for names, images in files.parts(given.batch_size):
@@ -128,14 +135,15 @@ class _Files:
 
 def open_given(given: Namespace) -> Opened:
     """The run, or the model with weights, that a command names."""
+    device = chosen_device(given.device)
     if given.weights:
-        return open_model(given.run, given.weights)
+        return open_model(given.run, given.weights, device=device)
     if given.run in PRESETS and not Path(given.run).exists():
         raise Refused(
             f"{given.run} is a model and has no weights yet; name them with --weights FILE, or "
             "--weights pretrained"
         )
-    return open_run(given.run)
+    return open_run(given.run, device=device)
 
 
 def _record(prediction: Prediction) -> dict[str, object]:

@@ -58,12 +58,19 @@ def _train(parser: ArgumentParser) -> None:
         help="the run's folder; without it runs/NNNN, the next free",
     )
     add("--resume", action="store_true", help="go on in --out, or start where nothing is yet")
+    _device(parser)
+
+
+def _device(parser: ArgumentParser) -> None:
+    devices = ("auto", "cpu", "cuda", "mps")
+    parser.add_argument("--device", default="auto", choices=devices, help="auto takes the best")
 
 
 def _model(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run's folder, or a model (with --weights)")
     parser.add_argument("--weights", help="for a model: a file, hf://org/repo/file, or pretrained")
     parser.add_argument("--batch-size", type=int, default=64, help="images at a time")
+    _device(parser)
 
 
 def _eval(parser: ArgumentParser) -> None:

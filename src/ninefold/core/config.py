@@ -30,7 +30,7 @@ class Config(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             faults = "; ".join(_fault(cls, fault, values) for fault in error.errors())
-            raise Refused(f"{where}: {faults}") from None
+            raise Refused(f"{where}: {faults}".replace("?; ", "? ")) from None
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

@@ -29,10 +29,16 @@ class Stopped(Exception):
         self.code = code
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` with the known word closest to `word`; nothing where none is close."""
+def nearest(word: str, known: Iterable[str], rest: str = "") -> str:
+    """`; did you mean 'x'?` with the known word closest to `word`; nothing where none is close.
+
+    Args:
+        rest: What follows, as a sentence of its own behind the question and behind `;` without.
+    """
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    if not found:
+        return f"; {rest}" if rest else ""
+    return f"; did you mean {found[0]!r}?{' ' * bool(rest)}{rest}"
 
 
 def printable(name: object) -> str:

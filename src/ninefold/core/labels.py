@@ -39,10 +39,8 @@ def labels(name: str) -> tuple[str, ...]:
         Refused: no names of a set called so come with the package.
     """
     if name not in _SIZES:
-        raise Refused(
-            f"labels: no class names are known for {name!r}{nearest(name, _SIZES)}; "
-            f"known are {', '.join(_SIZES)}"
-        )
+        hint = nearest(name, _SIZES, f"known are {', '.join(_SIZES)}")
+        raise Refused(f"labels: no class names are known for {name!r}{hint}")
     if name == "imagenet-22k":
         names = list(labels("imagenet-21k"))
         for row in reversed(_NO_IMAGES):

@@ -16,7 +16,9 @@ import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from errno import EISDIR
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -28,7 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ninefold.core import msgpack
-from ninefold.core.errors import Failed, Refused
+from ninefold.core.errors import Failed, Refused, printable
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "model_ema")
 """Keys under which training scripts keep the weights beside optimizer and settings."""
@@ -114,7 +116,7 @@ def write_weights(
         Failed: the disk is full or the folder cannot be written; the old file stays.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = _aside(path)
     plain = _unshared(tensors)
     try:
         # safetensors makes its own file, readable by the owner alone: the mode is taken from one
@@ -133,10 +135,36 @@ def write_weights(
         aside.replace(path)
         _flush(path.parent)
     except (OSError, SafetensorError) as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
         size = sum(t.nbytes for t in plain.values())
         raise Failed(f"{path}: could not be written ({_reason(error)}); it needs {size:,} bytes"
                      f"{_room(path.parent)}") from None  # fmt: skip
+
+
+def check_writable(path: str | Path) -> None:
+    """See, before any work, that a file may be written there, by making one beside it for a moment.
+
+    Raises:
+        Refused: the folder is not there or may not be written to, or the name is that of a folder.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        aside = _aside(path)
+        aside.touch()
+        aside.unlink()
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise Refused(
+            f"{printable(path)}: cannot be written: {reason}; name another file"
+        ) from None
+
+
+def _aside(path: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _room(folder: Path) -> str:

@@ -111,10 +111,8 @@ def _look(address: Any, name: str, task: str) -> Found:
     if scheme == "torchvision" and is_url:
         return look_torchvision(str(address))
     if is_url:
-        hint = nearest(scheme, _SCHEMES)
-        raise Refused(
-            f"{name}: {scheme}:// is not built yet{hint}; there are: {', '.join(_SCHEMES)}"
-        )
+        hint = nearest(scheme, _SCHEMES, f"there are: {', '.join(_SCHEMES)}")
+        raise Refused(f"{name}: {scheme}:// is not built yet{hint}")
     if is_reference(str(address)):
         return look_object(find(str(address)), name)
     raise no_such_path(path)

@@ -85,10 +85,8 @@ def _read(address: str) -> tuple[str, Synthetic]:
     parts = urlsplit(address)
     kind = parts.netloc
     if kind not in KINDS:
-        raise Refused(
-            f"{address}: no generated data set is called {kind!r}{nearest(kind, KINDS)}; "
-            f"there are: {', '.join(KINDS)}"
-        )
+        hint = nearest(kind, KINDS, f"there are: {', '.join(KINDS)}")
+        raise Refused(f"{address}: no generated data set is called {kind!r}{hint}")
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     keys = [key for key, _ in pairs]
     for key in keys:

@@ -110,9 +110,8 @@ def _check_columns(where: str, columns: Sequence[str], task: str) -> None:
         raise Refused(f"{where}: has a column {other[0]!r}; that task is not built yet{aside}")
     for needed in ("image", "label"):
         if needed not in columns:
-            raise Refused(
-                f"{where}: has no column {needed!r}{nearest(needed, columns)}; it has {known}"
-            )
+            hint = nearest(needed, columns, f"it has {known}")
+            raise Refused(f"{where}: has no column {needed!r}{hint}")
 
 
 def _names(where: str, line: int, label: Any, several: bool) -> list[str]:

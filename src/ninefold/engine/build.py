@@ -34,6 +34,7 @@ from ninefold.engine.config import Run
 from ninefold.engine.device import compile_model
 from ninefold.engine.evaluate import versions
 from ninefold.engine.prepare import Prepare
+from ninefold.engine.remarks import fitted, refuse_small, remarks
 from ninefold.engine.stages import Course, check_stages
 from ninefold.engine.update import Objective, State
 from ninefold.layers.conv import fast_layout
@@ -100,9 +101,8 @@ def build(run: Run, world: int) -> Parts:
     for records in data.splits.values():
         verify(records)
     notes = list(data.notes)
-    if run.fit_image_size and (size := usual_size(data)) < run.preprocess.image_size:
-        notes.append(f"trains at {size} x {size} pixels, as large as the images are")
-        run = run.changed(preprocess=run.preprocess.changed(image_size=size))
+    if run.fit_image_size:
+        run = fitted(run, data, notes)
     task = make_task(data.task, data.classes, run.loss)
     epoch = len(data.splits["train"]) / run.batch_size
     stop = run.steps or max(1, round(run.epochs * epoch))
@@ -119,6 +119,7 @@ def build(run: Run, world: int) -> Parts:
     }
     torch.manual_seed(run.seed)
     model = create_model(run.model, drop_path=run.drop_path, **options)
+    refuse_small(run, model)
     model.to(memory_format=fast_layout(model))  # pyright: ignore[reportCallIssue]: torch's stub
     setattr(model, "classes", data.classes)  # noqa: B010 - load_weights compares them by name
     if run.head_bias:
@@ -138,15 +139,8 @@ def build(run: Run, world: int) -> Parts:
         seen = example(data, run.preprocess.changed(image_size=size))
         staged = size != run.preprocess.image_size
         check_fit(model, task, seen, f"stages.image_size: {run.model}" if staged else run.model)
+    notes += remarks(run, model, data, stop / epoch)
     return Parts(run, data, model, task, stop, epoch, options, notes, frozen, scales)
-
-
-def usual_size(data: DataSet) -> int:
-    """The median of the shorter sides of a few training images, rounded up to a multiple of 4."""
-    records = data.splits["train"]
-    some = range(0, len(records), -(-len(records) // 32))
-    sides = sorted(min(records.load(i).x.shape[-2:]) for i in some)
-    return -(-sides[len(sides) // 2] // 4) * 4
 
 
 def _load(run: Run, model: nn.Module) -> list[str]:

@@ -14,6 +14,7 @@ from pydantic import (
 
 from ninefold.augment.config import Augment
 from ninefold.core.config import Config
+from ninefold.core.errors import Refused
 from ninefold.core.preprocess import Preprocess
 from ninefold.optim.config import AdamW, Optim, Schedule
 from ninefold.tasks.config import Loss
@@ -55,6 +56,17 @@ class Stages(Config):
                     f"{name} has {length} value{'s' * (length > 1)} for count {self.count}; {right}"
                 )
         return self
+
+
+def require_run(run: object, where: str) -> None:
+    """Refuse what is no `Run`, and say how to come by one."""
+    if not isinstance(run, Run):
+        given = repr(run) if isinstance(run, str) else f"a {type(run).__name__}"
+        raise Refused(
+            f"{where}: {given} is no run; ninefold.recipes.quickstart(data=...) makes one, "
+            "ninefold.Run.read('runs/0001/run.yaml') reads one, ninefold.open_run(FOLDER) opens "
+            "what one has trained"
+        )
 
 
 class Run(Config):

@@ -33,11 +33,12 @@ class Autocast(MixedPrecision):
         return data
 
 
-def launch(precision: str) -> tuple[Fabric, str, list[str]]:
+def launch(precision: str, device: str = "auto") -> tuple[Fabric, str, list[str]]:
     """Start Fabric for this process: alone, or as the rank that torchrun's environment names.
 
     Args:
         precision: As in `Run.precision`.
+        device: `auto` for the best, or `cpu`, `cuda`, `mps`.
 
     Returns:
         Fabric; the precision that it uses; what to tell the user of the choice.
@@ -45,7 +46,7 @@ def launch(precision: str) -> tuple[Fabric, str, list[str]]:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     several = world > 1 and "RANK" in os.environ
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world)) if several else 1
-    accelerator = best_device().type
+    accelerator = chosen_device(device).type
     if accelerator == "cuda" and local > torch.cuda.device_count():
         raise Refused(
             f"torchrun: {local} processes on this machine, which has {torch.cuda.device_count()} "
@@ -79,6 +80,25 @@ def best_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of that name; of `auto` the best.
+
+    Raises:
+        Refused: this machine has none.
+    """
+    if name == "auto":
+        return best_device()
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(name):
+        found = " and ".join(known for known, here in there.items() if here)
+        raise Refused(f"--device {name}: this machine has none; it has {found}")
+    return torch.device(name)
 
 
 def bf16_is_native(device: torch.device) -> bool:

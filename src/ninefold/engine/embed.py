@@ -9,7 +9,6 @@ Shapes: n images, d features, c classes.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 
 from ninefold.core.errors import Failed, Refused
 from ninefold.core.preprocess import Preprocess
-from ninefold.core.weights import read_weights, write_weights
+from ninefold.core.weights import check_writable, read_weights, write_weights
 from ninefold.data.folder import holds_plain_images
 from ninefold.data.listing import WHOLE
 from ninefold.data.loader import evaluation_batches
@@ -199,10 +198,7 @@ def check_place(path: str | Path) -> None:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise Refused(f"{path}: is written as safetensors; name it {path.stem}.safetensors")
-    if path.parent != Path() and not path.parent.is_dir():
-        raise Refused(f"{path}: there is no folder {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise Refused(f"{path}: {path.parent} may not be written to; choose another --out")
+    check_writable(path)
     if not path.exists():
         return
     try:

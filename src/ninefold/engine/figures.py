@@ -82,8 +82,11 @@ def draw_result(folder: Path, result: Result, data: DataSet) -> None:
         records = data.splits[result.split]
         mistakes: list[dict[str, Any]] = curves["worst"][:SHOWN]
         images = [records.load(mistake["index"]).x for mistake in mistakes]
+        shown = dict(zip(data.classes, class_names(data.classes, 100), strict=True))
         captions = [
-            f"{m['label']}\nas {m['predicted']}, {100 * m['probability']:.0f} %" for m in mistakes
+            f"{shown.get(m['label'], m['label'])}\n"
+            f"as {shown.get(m['predicted'], m['predicted'])}, {100 * m['probability']:.0f} %"
+            for m in mistakes
         ]
         title = f"The worst mistakes on the {result.split} split"
         image_sheet(images, captions, _place(folder, "worst_mistakes"), title)

@@ -58,7 +58,7 @@ class _Diverged(Exception):
     pass
 
 
-def find_rate(run: Run, *, out: str | Path = "") -> tuple[float, Path]:
+def find_rate(run: Run, *, out: str | Path = "", device: str = "auto") -> tuple[float, Path]:
     """Try rates from 1e-7 to 10 in 100 steps of the run's own batches, from the run's own weights.
 
     Neither the validation nor the test part is looked at, and nothing is kept of the weights.
@@ -66,6 +66,7 @@ def find_rate(run: Run, *, out: str | Path = "") -> tuple[float, Path]:
     Args:
         out: Where `lr_finder.jsonl` and `figures/lr_finder.png` are written; without it
             `runs/NNNN`.
+        device: As for `train`.
 
     Returns:
         The rate to try, and the folder.
@@ -77,7 +78,7 @@ def find_rate(run: Run, *, out: str | Path = "") -> tuple[float, Path]:
     if out and (Path(out) / RUN).exists():
         raise Refused(f"{out}: holds a run already; choose another --out for the search of a rate")
     refuse_among_classes(run, Path(out or RUNS))
-    fabric, _, _ = launch(run.precision)
+    fabric, _, _ = launch(run.precision, device)
     if fabric.world_size > 1:
         raise Refused(f"--find-lr: {fabric.world_size} processes; one is enough")
     parts = build(run, 1)

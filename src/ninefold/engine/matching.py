@@ -35,10 +35,8 @@ def choose_split(data: DataSet, split: str) -> Records:
         return data.splits[WHOLE]
     if split in data.splits:
         return data.splits[split]
-    has = ", ".join(data.splits)
-    raise Refused(
-        f"{data.address}: has no {split} split{nearest(split, data.splits)}; it has {has}"
-    )
+    has = f"it has {', '.join(data.splits)}"
+    raise Refused(f"{data.address}: has no {split} split{nearest(split, data.splits, has)}")
 
 
 def by_name(records: Records, data: DataSet, classes: tuple[str, ...]) -> Records:

@@ -61,8 +61,8 @@ def probe(
         Refused: no such probe, no labels, or no training or validation part.
     """
     if kind not in PROBES:
-        hint = nearest(kind, PROBES)
-        raise Refused(f"probe: none is called {kind!r}{hint}; there are {', '.join(PROBES)}")
+        hint = nearest(kind, PROBES, f"there are {', '.join(PROBES)}")
+        raise Refused(f"probe: none is called {kind!r}{hint}")
     check_probed(embeddings.splits, embeddings.task)
     splits = embeddings.splits
     last = "test" if "test" in splits else "val"

@@ -16,7 +16,12 @@ from ninefold.report.statistics import summarise
 
 
 def train_seeds(
-    run: Run, seeds: Iterable[int], out: str | Path, *, observers: Sequence[Observer] = ()
+    run: Run,
+    seeds: Iterable[int],
+    out: str | Path,
+    *,
+    device: str = "auto",
+    observers: Sequence[Observer] = (),
 ) -> dict[str, Any]:
     """Train once a seed in `out/seed_K`, resumable, and sum up in `out/summary.json`.
 
@@ -27,7 +32,7 @@ def train_seeds(
     found: dict[str, dict[str, dict[int, float]]] = {}
     for seed in seeds:
         folder = Path(out) / f"seed_{seed}"
-        train(run.changed(seed=seed), out=folder, resume=True, observers=observers)
+        train(run.changed(seed=seed), out=folder, resume=True, device=device, observers=observers)
         for line in read_lines(folder / RESULTS):
             result = result_of(line)
             if "seed" not in result.conditions:

@@ -31,7 +31,7 @@ from ninefold.engine.build import (
     set_up,
 )  # fmt: skip
 from ninefold.engine.co_train import AGENT_OPTIMIZER, update_of
-from ninefold.engine.config import Run
+from ninefold.engine.config import Run, require_run
 from ninefold.engine.device import agree, describe_device, gather, launch, share_buffers
 from ninefold.engine.evaluate import evaluate, versions
 from ninefold.engine.feed import preparation, training_batches
@@ -69,6 +69,7 @@ def train(
     *,
     out: str | Path = "",
     resume: bool = False,
+    device: str = "auto",
     observers: Sequence[Observer] = (),
     test: bool = True,
 ) -> Opened:
@@ -78,6 +79,8 @@ def train(
         out: The run's folder; without it `runs/NNNN`, the next free number.
         resume: Go on with the run in `out`, bit for bit as if it had never stopped; or start there
             if there is none. `folder.HARMLESS` names what may have changed meanwhile.
+        device: Where it computes: `cpu`, `cuda` or `mps`; `auto` takes the best. No part of the
+            run: another device gives the same up to rounding.
         observers: Who is told of the progress, on rank 0.
         test: Whether the test part is touched at all: not by a run among several of which the
             validation part chooses one. Resumed with it, a finished run is only tested.
@@ -90,9 +93,10 @@ def train(
         Failed: a loss that is not finite, no memory, no disk.
         Stopped: a signal; all is saved.
     """
+    require_run(run, "train")
     if resume and not out:
         raise Refused("train: resume needs `out`, the folder of the run to go on with")
-    fabric, precision, notes = launch(run.precision)
+    fabric, precision, notes = launch(run.precision, device)
     agree(fabric, "configuration", fingerprint(run))
     if out:
         run = as_recorded(run, Path(out), RUN) if resume else run

@@ -244,8 +244,8 @@ def select(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     found = list(rows)
     for field, value in wanted.items():
         if field not in FILTERS:
-            raise Refused(f"AugReg has no filter {field!r}{nearest(field, FILTERS)}; "
-                          f"{', '.join(FILTERS)}")  # fmt: skip
+            hint = nearest(field, FILTERS, ", ".join(FILTERS))
+            raise Refused(f"AugReg has no filter {field!r}{hint}")
         kept = [row for row in found if _fits(row, field, str(value))]
         if found and not kept:
             known = sorted({getattr(row, field) for row in found})

@@ -82,6 +82,7 @@ RESNET_PRESETS: dict[str, Preset] = {
         paper=RESNET,
         parameters=700_458,
         gmacs=0.03103,
+        fits=(16, 4),
         num_classes=10,
     ),
     **{
@@ -193,6 +194,7 @@ EFFICIENTNET_PRESETS: dict[str, Preset] = {
         paper=EFFICIENTNET_V2,
         parameters=165_386,
         gmacs=0.00268,
+        fits=(32, 4),
         num_classes=10,
     ),
     **{
@@ -241,6 +243,7 @@ EFFICIENTNET_PRESETS: dict[str, Preset] = {
         paper=EFFICIENTNET,
         parameters=202_032,
         gmacs=0.00251,
+        fits=(32, 4),
         num_classes=10,
     ),
     **{

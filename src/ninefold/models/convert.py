@@ -13,7 +13,13 @@ from torch import Tensor
 
 from ninefold.core.errors import Refused
 from ninefold.core.objects import find, is_reference
-from ninefold.core.weights import WeightsFile, local_file, read_weights, write_weights
+from ninefold.core.weights import (
+    WeightsFile,
+    check_writable,
+    local_file,
+    read_weights,
+    write_weights,
+)
 from ninefold.models.create import create_model
 from ninefold.models.layout import NEVER, Keys, Tensors, head_options
 from ninefold.models.load import KEYS, classes_in, keys_of
@@ -93,6 +99,8 @@ def convert(
         Refused: the file cannot be read, its keys are of no known family or not those of `model`,
             or the other library has no place for one of them.
     """
+    if out is not None:
+        check_writable(out)
     if out is not None and to == OURS:
         _check_suffix(Path(out), (".safetensors",))
     file, path, where = read_weights(source), local_file(source), str(source)

@@ -83,8 +83,8 @@ def _renamed(name: str, family: str, options: dict[str, Any]) -> dict[str, Any]:
     for given, value in options.items():
         option = aliases.get(given, given)
         if option not in known:
-            hint = nearest(given, [*known, *aliases])
-            raise Refused(f"{name}: no option is called {given!r}{hint}; {', '.join(known)}")
+            hint = nearest(given, [*known, *aliases], ", ".join(known))
+            raise Refused(f"{name}: no option is called {given!r}{hint}")
         if option in renamed:
             raise Refused(f"{name}: {option!r} is given twice, once as {given!r}; once is enough")
         renamed[option] = value

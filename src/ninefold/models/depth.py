@@ -130,7 +130,8 @@ def save_memory(model: nn.Module, *, where: str) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]
             module.register_forward_pre_hook(_hold_statistics)
-            module.register_forward_hook(_let_statistics_go)
+            # A recomputation may end within a norm, once it has all that it has to save.
+            module.register_forward_hook(_let_statistics_go, always_call=True)
 
 
 def _hold_statistics(module: Any, _: Any) -> None:

@@ -8,18 +8,18 @@ k classes.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, prod
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ninefold.core.errors import Refused, nearest
 from ninefold.layers.conv import Conv2d, Padding, add_to
 from ninefold.layers.drop import DropPath
+from ninefold.layers.norm import recomputed
 
 COLUMNS = "expand,fused,kernel,stride,out,repeats,se"
 PADDINGS: dict[str, Padding] = {
@@ -190,10 +190,8 @@ class EfficientNet(nn.Module):
     ) -> None:
         super().__init__()
         if padding not in PADDINGS:
-            known = ", ".join(PADDINGS)
-            raise Refused(
-                f"efficientnet: padding is {padding!r}{nearest(padding, PADDINGS)}; {known}"
-            )
+            hint = nearest(padding, PADDINGS, ", ".join(PADDINGS))
+            raise Refused(f"efficientnet: padding is {padding!r}{hint}")
         pad, self.use_checkpoint = PADDINGS[padding], use_checkpoint
         rows, first = _stages(stages, stage_cols, stem)
         rows = [
@@ -208,6 +206,7 @@ class EfficientNet(nn.Module):
             )
             for row in rows
         ]
+        self.stride = 2 * prod(row.stride for row in rows)
         self.rows = tuple(rows)
         dim = round_filters(first * width, round_limit)
         self.conv_stem = Conv2d(in_channels, dim, 3, stride=2, padding=pad)
@@ -250,7 +249,7 @@ class EfficientNet(nn.Module):
         maps: list[Tensor] = []
         for i, stage in enumerate(self.blocks):
             recompute = self.use_checkpoint and self.training
-            x = checkpoint(stage, x, use_reentrant=False) if recompute else stage(x)
+            x = recomputed(stage, x) if recompute else stage(x)
             if i in self.ends:
                 maps.append(x)
         return maps

@@ -360,5 +360,5 @@ def _check(
 def _check_names(**chosen: tuple[str, Collection[str]]) -> None:
     for option, (name, known) in chosen.items():
         if name not in known:
-            hint = nearest(name, known)
-            raise Refused(f"focal: {option} is {name!r}{hint}; one of {', '.join(known)}")
+            hint = nearest(name, known, f"one of {', '.join(known)}")
+            raise Refused(f"focal: {option} is {name!r}{hint}")

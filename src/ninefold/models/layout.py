@@ -112,7 +112,7 @@ class Keys:
         layout = known.get(to)
         if layout is None or layout.restore is None:
             there = f"there are {', '.join(known)}" if known else "there is none"
-            raise Refused(f"--to {to}: is no layout of {self.family}{nearest(to, known)}; {there}")
+            raise Refused(f"--to {to}: is no layout of {self.family}{nearest(to, known, there)}")
         told = options or {}
         lacking = [name for name in layout.needs if name not in told]
         if lacking:

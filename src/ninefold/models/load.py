@@ -111,16 +111,20 @@ def load_weights(
     found = keys.read(tensors, where) if keys else None
     if found:
         layout, tensors, skipped = found
-    head, name, new_classes = _fit_head(model, tensors, file, where, reset_head, head_map)
     state = model.state_dict()
-    plan = _Plan(model, state, keys, taken=head in ("loaded", "reordered", "mapped"))
-    for key, value in tensors.items():
-        plan.place(key, value)
-    plan.lack(head, name)
+    name = _name_of_head(model)
+    try:
+        head, new_classes = _fit_head(model, name, tensors, file, where, reset_head, head_map)
+    except Refused:  # not to be blamed where nothing else fits either
+        body = {k: v for k, v in tensors.items() if not k.startswith(f"{name}.")}
+        plan = _Plan(model, state, keys, body, "reset", name)
+        if strict and plan.faults():
+            raise _unfit(where, plan, found is None) from None
+        raise
+    plan = _Plan(model, state, keys, tensors, head, name)
     faults = plan.faults()
     if not plan.values or (faults and strict):
-        raise Refused(f"{where}: does not fit {type(model).__name__}: {'; '.join(faults)}"
-                      f"{_hint(plan, keys, found is None)}")  # fmt: skip
+        raise _unfit(where, plan, found is None)
     model.load_state_dict(plan.values, strict=False)
     if head == "reset":
         for parameter in model.get_submodule(name).parameters():
@@ -142,9 +146,11 @@ class _Plan:
     """Where each tensor of a file goes, made before the model changes."""
 
     def __init__(
-        self, model: nn.Module, state: dict[str, Tensor], keys: Keys | None, *, taken: bool
-    ) -> None:
-        self.model, self.state, self.keys, self.taken = model, state, keys, taken
+        self, model: nn.Module, state: dict[str, Tensor], keys: Keys | None, tensors: Tensors,
+        head: Head, name: str,
+    ) -> None:  # fmt: skip
+        self.model, self.state, self.keys = model, state, keys
+        self.taken = head in ("loaded", "reordered", "mapped")
         self.values: Tensors = {}
         self.resized: list[str] = []
         self.skipped: list[str] = []
@@ -152,6 +158,9 @@ class _Plan:
         self.missing: list[str] = []
         self.fresh: list[str] = []
         self.misshaped: dict[str, str] = {}
+        for key, value in tensors.items():
+            self.place(key, value)
+        self.lack(head, name)
 
     def place(self, key: str, value: Tensor) -> None:
         target = self.state.get(key)
@@ -190,30 +199,34 @@ class _Plan:
         return [f"{len(keys)} {what} ({_some(keys, 6)})" for what, keys in parts.items() if keys]
 
 
-def _fit_head(
-    model: nn.Module, tensors: Tensors, file: WeightsFile, where: str,
-    reset_head: bool, head_map: HeadMap | None,
-) -> tuple[Head, str, tuple[str, ...]]:  # fmt: skip
-    """What becomes of the head, its name, and which classes are new to it; the head's rows in
-    `tensors` change accordingly."""
+def _name_of_head(model: nn.Module) -> str:
     head: Any = getattr(model, "head", None)
-    name = next((n for n, m in model.named_modules() if m is head), "")
+    return next((n for n, m in model.named_modules() if m is head), "")
+
+
+def _fit_head(
+    model: nn.Module, name: str, tensors: Tensors, file: WeightsFile, where: str,
+    reset_head: bool, head_map: HeadMap | None,
+) -> tuple[Head, tuple[str, ...]]:  # fmt: skip
+    """What becomes of the head, and which classes are new to it; the head's rows in `tensors`
+    change accordingly."""
+    head: Any = getattr(model, "head", None)
     layers = _linear_layers(head, name)  # several of equal width where there is a second head
     keys = [f"{n}.{leaf}" for n in layers for leaf in ("weight", "bias")]
     keys = [k for k in keys if k in tensors and tensors[k].dim()]
     if not layers or not keys:
-        return ("reset" if layers and reset_head else ""), name, ()
+        return ("reset" if layers and reset_head else ""), ()
     rows, width = len(tensors[keys[0]]), next(iter(layers.values())).out_features
     by_name = isinstance(head_map, str) and head_map == "names"
     if head_map is not None and not by_name:
         chosen = _rows(head_map, rows, width)
         tensors.update({k: tensors[k][chosen] for k in keys})
-        return "mapped", name, ()
+        return "mapped", ()
     theirs = spoken(classes_in(file, rows, model))
     ours = spoken(getattr(model, "classes", ()) or ())
     if theirs and len(ours) == width:
         if theirs == ours:
-            return "loaded", name, ()
+            return "loaded", ()
         same = sorted(theirs) == sorted(ours) and len(set(ours)) == len(ours)
         row = _rows_by_name(theirs, ours)
         if (same or by_name) and row:
@@ -222,13 +235,13 @@ def _fit_head(
                 new[list(row)] = old[list(row.values())]
                 tensors[key] = new
             missing = tuple(label for i, label in enumerate(ours) if i not in row)
-            return ("reordered" if same else "mapped"), name, missing
+            return ("reordered" if same else "mapped"), missing
     elif rows == width:
-        return "loaded", name, ()
+        return "loaded", ()
     if reset_head:
         for key in keys:
             del tensors[key]
-        return "reset", name, ()
+        return "reset", ()
     raise Refused(
         f"{where}: its head knows {_listing(theirs, rows)}, and the model's "
         f"{_listing(ours, width)}; --reset-head (reset_head=True) starts with a new "
@@ -300,7 +313,18 @@ def _some(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _hint(plan: _Plan, keys: Keys | None, strange: bool) -> str:
+def _unfit(where: str, plan: _Plan, strange: bool) -> Refused:
+    """The error for a file that does not fit; `strange` if its keys are of no known layout."""
+    another = ", as its architecture is another" * (2 * len(plan.values) < len(plan.state))
+    faults = "; ".join(plan.faults()) or "it holds nothing for it"
+    return Refused(
+        f"{where}: does not fit {type(plan.model).__name__}{another}: {faults}"
+        f"{_hint(plan, strange)}"
+    )
+
+
+def _hint(plan: _Plan, strange: bool) -> str:
+    keys = plan.keys
     if keys is not None and strange:
         return f"; layouts known for {keys.family} are {', '.join(x.name for x in keys.layouts)}"
     if not plan.unknown and {k.rpartition(".")[0] for k in plan.missing} == {"head"}:

@@ -32,6 +32,8 @@ class Preset:
         authors_file: What the authors call the file, where it stands elsewhere under another name.
         weights_opened: Whether such a file has ever been opened here, or only its layout tested.
         licence: Of those weights.
+        fits: Where the image size is fitted to one's own images: the least one, and the step from
+            one to the next, in pixels.
         drop_path: Stochastic depth when trained on ImageNet-1k from nothing, where that was done.
         num_classes: Of the weights; where there are none, of the data that it was made for.
     """
@@ -49,6 +51,7 @@ class Preset:
     authors_file: str = ""
     weights_opened: bool = False
     licence: str = ""
+    fits: tuple[int, int] = (4, 4)
     drop_path: float = 0.0
     num_classes: int = 1000
 

@@ -118,6 +118,7 @@ class PyramidNet(nn.Module):
             raise Refused(
                 f"pyramidnet: depth {depth} is not 2 and a multiple of {layers}; {fits} fits"
             )
+        self.stride = 4
         self.use_checkpoint = use_checkpoint
         self.conv1 = nn.Conv2d(in_channels, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)

@@ -139,9 +139,10 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         if norm not in NORMS:
-            raise Refused(f"resnet: norm is {norm!r}{nearest(norm, NORMS)}; {', '.join(NORMS)}")
+            raise Refused(f"resnet: norm is {norm!r}{nearest(norm, NORMS, ', '.join(NORMS))}")
         if norm != "batch" and not bottleneck:
             raise Refused(f"resnet: bottleneck=False goes with norm='batch', not {norm!r}")
+        self.stride = 2 ** (len(blocks) + 1)
         body = (
             partial(BatchNormBody, bottleneck=bottleneck)
             if norm == "batch"

@@ -102,6 +102,7 @@ class ShakeShakeNet(nn.Module):
             raise Refused(f"shake_shake: depth {depth} is not 2 and a multiple of 6; {fits} fits")
         if width % 2:
             raise Refused(f"shake_shake: width {width} is odd; {width + 1} fits")
+        self.stride = 4
         self.use_checkpoint = use_checkpoint
         self.c_in = nn.Conv2d(in_channels, 16, 3, 1, 1)
         dim, rates = 16, iter(rising_rates(drop_path, 3 * units))

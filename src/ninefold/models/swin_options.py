@@ -71,8 +71,8 @@ def check_stages(
 def choose(option: str, value: str, choices: Mapping[str, T]) -> T:
     """The choice of that name."""
     if value not in choices:
-        hint = nearest(str(value), choices)
-        raise Refused(f"swin: {option} is {value!r}{hint}; one of {', '.join(choices)}")
+        hint = nearest(str(value), choices, f"one of {', '.join(choices)}")
+        raise Refused(f"swin: {option} is {value!r}{hint}")
     return choices[value]
 
 

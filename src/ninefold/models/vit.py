@@ -122,7 +122,7 @@ class ViT(nn.Module):
         self.patch_size, self.classifier, self.positions = patch_size, classifier, positions
         self.resize: Resize = "bicubic" if resize == "bicubic" else "bilinear"
         self.use_checkpoint = use_checkpoint
-        self.grid = self._grid(_pair(image_size))
+        self.grid, self.seen = self._grid(_pair(image_size))
         token = classifier == "token"
         self.num_prefix = token + distilled
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if token else None
@@ -208,16 +208,16 @@ class ViT(nn.Module):
             table = torch.cat([own, resize_positions(rest, self.grid, size, self.resize)])
         return torch.cat([*prefix, x], dim=1) + table
 
-    def _grid(self, image: tuple[int, int]) -> tuple[int, int]:
-        """Patches along each axis of an image."""
+    def _grid(self, image: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Patches along each axis of an image, and the pixels that they cover."""
         halvings = 0 if self.backbone is None else 1 + max(self.backbone.num_blocks, 1)
+        step = self.patch_size * 2**halvings
         rows, columns = (-(-side // 2**halvings) // self.patch_size for side in image)
         if not rows or not columns:
             raise Refused(
-                f"vit: image_size {min(image)} is smaller than a patch; "
-                f"{self.patch_size * 2**halvings} is the least"
+                f"vit: image_size {min(image)} is smaller than a patch; {step} is the least"
             )
-        return rows, columns
+        return (rows, columns), (min(image[0], rows * step), min(image[1], columns * step))
 
     def _initialise(self, std: float) -> None:
         for module in self.blocks.modules():
@@ -262,5 +262,5 @@ def _check(dim: int, num_heads: int, **chosen: str) -> None:
         raise Refused(f"vit: {num_heads} heads do not divide {dim} channels; e.g. {dim // 64 or 1}")
     for option, value in chosen.items():
         if value not in CHOICES[option]:
-            known = ", ".join(CHOICES[option])
-            raise Refused(f"vit: {option} is {value!r}{nearest(value, CHOICES[option])}; {known}")
+            hint = nearest(value, CHOICES[option], ", ".join(CHOICES[option]))
+            raise Refused(f"vit: {option} is {value!r}{hint}")

@@ -139,6 +139,7 @@ VIT_PRESETS: dict[str, Preset] = {
         paper=VIT,
         parameters=473_386,
         gmacs=0.03318,
+        fits=(8, 8),
         num_classes=10,
     ),
     **{
@@ -196,6 +197,7 @@ HYBRID_PRESETS: dict[str, Preset] = {
         paper=VIT,
         parameters=527_946,
         gmacs=0.04468,
+        fits=(8, 8),
         num_classes=10,
     ),
     **{
@@ -233,6 +235,7 @@ MIXER_PRESETS: dict[str, Preset] = {
         paper=MIXER,
         parameters=343_082,
         gmacs=0.02241,
+        fits=(8, 8),
         num_classes=10,
     ),
     **{

@@ -101,13 +101,12 @@ class WideResNet(nn.Module):
     ) -> None:
         super().__init__()
         if form not in FORMS:
-            raise Refused(
-                f"wide_resnet: form is {form!r}{nearest(form, FORMS)}; {', '.join(FORMS)}"
-            )
+            raise Refused(f"wide_resnet: form is {form!r}{nearest(form, FORMS, ', '.join(FORMS))}")
         units, rest = divmod(depth - 4, 6)
         if rest or units < 1:
             fits = max(1, units) * 6 + 4
             raise Refused(f"wide_resnet: depth {depth} is not 4 and a multiple of 6; {fits} fits")
+        self.stride = 4
         self.original = form == "original"
         unit = Unit if self.original else FastUnit
         self.use_checkpoint = use_checkpoint

@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.textpath import TextToPath
 
+from ninefold.core.errors import printable
+
 P = ParamSpec("P")
 
 # Okabe and Ito's colours: told apart with any kind of colour blindness.
@@ -73,11 +75,26 @@ def fitted(value: object, pixels: float, size: float) -> str:
 
 def class_names(classes: Sequence[str], limit: int) -> list[str]:
     """Short names of all classes, made different by their number where two look alike."""
-    short = [text(name, limit) or "''" for name in classes]
+    lost = set(unreadable(classes))
+    short = [f"class {i}" if name in lost else text(name, limit) or "''"
+             for i, name in enumerate(classes)]  # fmt: skip
     return [
         f"{i}: {name}" if short.count(name) > 1 or MISSING in name else name
         for i, name in enumerate(short)
     ]
+
+
+def unreadable(classes: Sequence[str]) -> list[str]:
+    """The names of which no font at hand has even half of the letters."""
+    return [name for name in classes if 2 * text(name).count(MISSING) > len(text(name))]
+
+
+def without_font(classes: Sequence[str]) -> str:
+    """A sentence on the names that cannot be read in pictures; nothing where all can."""
+    lost = unreadable(classes)
+    more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+    names = ", ".join(printable(name) for name in lost[:3])
+    return f"no font here has the letters of the classes {names}{more}" if lost else ""
 
 
 def styled(draw: Callable[P, None]) -> Callable[P, None]:

@@ -21,7 +21,7 @@ from torch import nn
 from ninefold.core.config import Config
 from ninefold.core.errors import Refused
 from ninefold.core.results import write_json
-from ninefold.engine.device import best_device, bf16_is_native
+from ninefold.engine.device import bf16_is_native, chosen_device
 from ninefold.models.fusion import fuse
 from ninefold.report.benched import OURS, Bench, Benched, Cell, Contestant, Mode, Precision, Timing
 from ninefold.study.conditions import hardware, versions_told
@@ -109,7 +109,7 @@ def bench(plan: Plan, *, out: str | Path = "", tell: Tell = lambda what, share: 
         Refused: before any work: no such model, library or device, or no folder for `out`.
     """
     check_libraries(plan.against)
-    device = _device(plan.device)
+    device = chosen_device(plan.device)
     subjects = [subject_of(name, image_size=plan.image_size) for name in plan.models]
     if out and not Path(out).resolve().parent.is_dir():
         raise Refused(f"bench: {Path(out).parent} is no folder to write {Path(out).name} into")
@@ -138,15 +138,6 @@ def bench(plan: Plan, *, out: str | Path = "", tell: Tell = lambda what, share: 
         torch.set_num_threads(threads)
     assert found
     return found
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return best_device()
-    there = {"cpu": True, "cuda": torch.cuda.is_available()}
-    if not there.get(name, torch.backends.mps.is_available()):
-        raise Refused(f"bench: this machine has no {name} device; --device auto takes its best")
-    return torch.device(name)
 
 
 def _within(tell: Tell, done: int, models: int) -> Tell:

@@ -68,8 +68,8 @@ def check_libraries(names: Iterable[str]) -> None:
     """Refuse a library that holds no peers."""
     for name in names:
         if name not in LIBRARIES:
-            hint = nearest(name, LIBRARIES)
-            raise Refused(f"bench: no peers in {name!r}{hint}; there are {', '.join(LIBRARIES)}")
+            hint = nearest(name, LIBRARIES, f"there are {', '.join(LIBRARIES)}")
+            raise Refused(f"bench: no peers in {name!r}{hint}")
 
 
 def take_over(ours: nn.Module, peer: nn.Module, subject: Subject) -> float:

@@ -4,7 +4,6 @@ Source: Liu et al. 2021, arXiv 2103.14030, equations 1 and 2 and Table 5.
 """
 
 import math
-import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,9 +20,7 @@ from ninefold.models.swin import Swin, SwinBlock
 from ninefold.report.measured import Scale, Table
 from ninefold.study.memory import forget_peak, peak
 from ninefold.study.plan import Comparison, Plan, Timed
-from ninefold.study.timing import interleave, matrix_probe, repeats_for, seconds_of
-
-CPU = torch.device("cpu")
+from ninefold.study.timing import in_turns
 
 KINDS: dict[str, dict[str, Any]] = {
     "window": {"shift": False},
@@ -43,7 +40,7 @@ def swin_linear_cost(scale: Scale, data: str) -> Plan:
     equations 1 and 2 are about), once as it is, and once with one window as large as the map and
     neither shift nor bias. Forward passes of one image in float32, on a CPU at any scale.
     """
-    _no_data(data)
+    no_data(data)
     small = scale == "smoke"
     sizes = (56, 112) if small else (224, 448, 672)
     pairs: list[Comparison] = []
@@ -62,7 +59,7 @@ def swin_table5(scale: Scale, data: str, *, against: str) -> Plan:
     Forward passes in float32 on a CPU, at any scale. All rivals are measured in the same rounds, so
     that the claims of this table share their readings.
     """
-    _no_data(data)
+    no_data(data)
     small = scale == "smoke"
     side, batch = (56, 1) if small else (224, 2)
     options = {"image_size": side, "batch_size": batch, "rounds": 1 if small else 3}
@@ -73,7 +70,8 @@ def swin_table5(scale: Scale, data: str, *, against: str) -> Plan:
     return Plan((pair,), 2 if small else 5, told)
 
 
-def _no_data(data: str) -> None:
+def no_data(data: str) -> None:
+    """Refuse data where time is measured on random images."""
     if data:
         raise Refused(f"reproduce: --data {data} has no use; this measures time on random images")
 
@@ -101,7 +99,7 @@ def linear_cost(*, part: str, sizes: Sequence[int], rounds: int, seed: int) -> d
             before = forget_peak()
             work()
             found[f"{kind} gigabytes {size}"] = max(peak() - before, 1) / 1e9
-    found |= _in_turns(works, rounds, seed)
+    found |= in_turns(works, rounds, seed)
     pixels = [float(size * size) for size in sizes]
     for kind in ("windows", "global"):
         for what, name in (
@@ -148,7 +146,7 @@ def table5(*, image_size: int, batch_size: int, rounds: int, seed: int) -> dict[
     works = {kind: _forward(model, images) for kind, model in models.items()}
     for work in works.values():
         work()
-    whole = _in_turns(works, rounds, seed)
+    whole = in_turns(works, rounds, seed)
     found = {f"{kind} images/s": batch_size / seconds for kind, seconds in whole.items()}
     for stage in range(4):
         side, dim = image_size // 4 // 2**stage, 96 * 2**stage
@@ -156,7 +154,7 @@ def table5(*, image_size: int, batch_size: int, rounds: int, seed: int) -> dict[
         layers = {kind: _attention_layer(model, stage, x) for kind, model in models.items()}
         for layer in layers.values():
             layer()
-        for kind, seconds in _in_turns(layers, rounds, seed).items():
+        for kind, seconds in in_turns(layers, rounds, seed).items():
             found[f"{kind} ms {stage + 1}"] = 1000 * seconds
     return found
 
@@ -182,18 +180,6 @@ def _attention_layer(model: Swin, stage: int, x: Tensor) -> Callable[[], object]
         fitted = fit_windows(size, layer.window, shifted=block.shifted, policy=block.policy)
         return torch.inference_mode()(lambda: layer(x, *fitted))
     return _forward(layer, x)
-
-
-def _in_turns(
-    works: Mapping[str, Callable[[], object]], rounds: int, seed: int
-) -> dict[str, float]:
-    """The median seconds of each piece of work, which has been done before."""
-    names = list(works)
-    random.Random(seed).shuffle(names)
-    repeats = {name: repeats_for(seconds_of(works[name], CPU)) for name in names}
-    samples = {name: partial(seconds_of, works[name], CPU, repeats[name]) for name in names}
-    taken = interleave(samples, matrix_probe(CPU), rounds)
-    return {name: sorted(values)[len(values) // 2] for name, values in taken.seconds.items()}
 
 
 def _mean(readings: Sequence[Mapping[str, float]], name: str) -> float:

@@ -6,9 +6,11 @@ of known work is timed: rounds that ran at another speed than most are left out.
 """
 
 import math
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -88,6 +90,28 @@ def seconds_of(work: Callable[[], object], device: torch.device, repeats: int = 
     if device.type == "mps":
         torch.mps.synchronize()
     return (time.perf_counter() - began) / repeats
+
+
+def in_turns(
+    works: Mapping[str, Callable[[], object]],
+    rounds: int,
+    seed: int,
+    device: torch.device | None = None,
+) -> dict[str, float]:
+    """The median seconds of each piece of work, which has been done before.
+
+    Args:
+        rounds: Samples of each.
+        seed: Decides the order of the first round.
+        device: Where they compute; without it the CPU.
+    """
+    place = device or torch.device("cpu")
+    names = list(works)
+    random.Random(seed).shuffle(names)
+    repeats = {name: repeats_for(seconds_of(works[name], place)) for name in names}
+    samples = {name: partial(seconds_of, works[name], place, repeats[name]) for name in names}
+    taken = interleave(samples, matrix_probe(place), rounds)
+    return {name: sorted(values)[len(values) // 2] for name, values in taken.seconds.items()}
 
 
 def repeats_for(seconds: float) -> int:

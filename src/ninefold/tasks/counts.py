@@ -59,11 +59,12 @@ class Samples:
 
 
 class LabelCounts:
-    """Metrics of one label a sample: `top1 top5 loss ece`.
+    """Metrics of one label a sample: `top1 top5 loss ece macro_f1 balanced_accuracy`.
 
     `loss` is the mean negative log-likelihood of the plain labels, whatever was minimised; `ece`
-    the calibration error of the largest probability over 15 bins. With 5 classes or fewer, `top5`
-    is 1.
+    the calibration error of the largest probability over 15 bins; `macro_f1` the mean over classes
+    that are among the labels or the predictions; `balanced_accuracy` the mean over classes that
+    have samples of the share that is right. With 5 classes or fewer, `top5` is 1.
     """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
@@ -110,9 +111,13 @@ class LabelCounts:
             "loss": _mean(rows["loss"]),
             "ece": float(calibration_error(rows["probability"], right)),
         }
-        total = torch.bincount(truth, minlength=k).double()
+        total, hits, said = (
+            torch.bincount(ids, minlength=k).double() for ids in (truth, truth[right], predicted)
+        )
+        metrics["macro_f1"] = macro_f1(hits, total, said)
+        metrics["balanced_accuracy"] = float((hits / total).nanmean())
         curves: dict[str, Any] = {
-            "per_class": (torch.bincount(truth[right], minlength=k) / total).numpy(),
+            "per_class": (hits / total).numpy(),
             "worst": self._worst(rows),
         }
         if k <= LARGEST_MATRIX:
@@ -135,10 +140,11 @@ class LabelCounts:
 
 
 class LabelSetCounts:
-    """Metrics of several labels a sample: `map loss`.
+    """Metrics of several labels a sample: `map loss macro_f1`.
 
     `map` is the mean over classes of average precision, classes without a sample left out; `loss`
-    the mean binary cross-entropy of the plain labels, whatever was minimised.
+    the mean binary cross-entropy of the plain labels, whatever was minimised; `macro_f1` takes a
+    label for given from a probability of 0.5 on.
     """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
@@ -173,6 +179,9 @@ class LabelSetCounts:
         rows = self._samples.columns()
         per_class = average_precision(rows["probability"], rows["truth"])
         metrics = {"map": float(per_class.nanmean()), "loss": _mean(rows["loss"])}
+        truth, said = rows["truth"], rows["probability"] >= 0.5
+        sums = (part.sum(dim=0).double() for part in (truth & said, truth, said))
+        metrics["macro_f1"] = macro_f1(*sums)
         return metrics, {"per_class": per_class.numpy(), "worst": self._worst(rows)}
 
     def _worst(self, rows: dict[str, Tensor]) -> list[dict[str, Any]]:
@@ -192,6 +201,23 @@ class LabelSetCounts:
 
     def _names(self, chosen: Bool[Tensor, " k"]) -> str:
         return ";".join(self._classes[i] for i in chosen.nonzero()[:, 0].tolist())
+
+
+def macro_f1(
+    hits: Float[Tensor, " k"], labels: Float[Tensor, " k"], predictions: Float[Tensor, " k"]
+) -> float:
+    """The mean over classes of the harmonic mean of precision and recall.
+
+    Classes that are neither labelled nor predicted are left out; where none is left it is 0.
+
+    Args:
+        hits: Samples of each class that are right.
+        labels: Samples that have it.
+        predictions: Samples that are taken for it.
+    """
+    total = labels + predictions
+    scores = (2 * hits / total)[total > 0]
+    return float(scores.mean()) if len(scores) else 0.0
 
 
 def average_precision(
