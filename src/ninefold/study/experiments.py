@@ -36,6 +36,7 @@ from ninefold.study.sam_claims import (
 )
 from ninefold.study.swin_cost import swin_linear_cost, swin_table5
 from ninefold.study.transfer import swin_transfer
+from ninefold.study.zoo_claims import focal_near_and_far, focal_or_swin, fused_early
 
 GENERATED = "generated pictures of {} pixels, twelve outlines on textures"
 
@@ -155,6 +156,9 @@ EXPERIMENTS: dict[str, Callable[[Scale, str], Plan]] = {
         swin_table4, subject=(*SHIFTED, "pos=abs+rel"), against=SHIFTED
     ),
     "swin_appearance": partial(swin_table4, subject=SHIFTED, against=(*SHIFTED, "app=false")),
+    "focal_or_swin": focal_or_swin,
+    "focal_near_and_far": focal_near_and_far,
+    "fused_early": fused_early,
     "swin_transfer": swin_transfer,
     "swin_linear_cost": swin_linear_cost,
     "swin_cyclic_or_padding": partial(swin_table5, against="padding"),
