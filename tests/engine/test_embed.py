@@ -138,8 +138,8 @@ def test_several_labels_an_image_are_a_row_of_zeros_and_ones(tmp_path: Path) -> 
     assert found.task == "multilabel"
     assert found.labels is not None
     assert found.labels[:3].tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
-    assert set(probe(found, "linear").result.metrics) == {"map", "loss"}
-    assert set(probe(found, "knn").result.metrics) == {"map"}
+    assert set(probe(found, "linear").result.metrics) == {"map", "loss", "macro_f1"}
+    assert set(probe(found, "knn").result.metrics) == {"map", "macro_f1"}
 
 
 def test_a_model_without_features_is_refused_and_one_without_rows_fails() -> None:
@@ -161,7 +161,8 @@ def test_the_linear_probe_reaches_the_oracle_with_the_strength_it_chose() -> Non
     expected = oracle.score(scaler.transform(x[400:]), y[400:].numpy())
     assert found.result.top1 == pytest.approx(expected, abs=1e-3)
     assert found.result.top1 > 0.8
-    assert set(found.result.metrics) == {"top1", "top5", "nll", "ece"}
+    measured = {"top1", "top5", "nll", "ece", "macro_f1", "balanced_accuracy"}
+    assert set(found.result.metrics) == measured
     assert (found.result.split, found.result.step) == ("test", 7)
     assert found.linear is not None
     logits = found.linear.logits(data.features[400:])

@@ -50,15 +50,15 @@ MANY = 100
 
 
 def remarks(run: Run, model: nn.Module, data: DataSet, epochs: float) -> list[str]:
-    """What may surprise: border pixels that the model leaves out (its `seen`, in pixels, where it
-    has that), very many epochs, names that figures cannot show."""
+    """What may surprise: border pixels that the model leaves out (its
+    `pixels_covered`, where it has that), very many epochs, names that figures cannot show."""
     said: list[str] = []
     size = run.preprocess.image_size
-    seen = min(getattr(model, "seen", (size,)))
-    if seen < size:
+    covered = min(getattr(model, "pixels_covered", (size,)))
+    if covered < size:
         said.append(
-            f"{run.model}: patches cover {seen} of {size} pixels a side, the rest at the right and "
-            f"the bottom is not seen; --image-size {seen} has none left over"
+            f"{run.model}: patches cover {covered} of {size} pixels a side, the rest at the right and "
+            f"the bottom is not seen; --image-size {covered} has none left over"
         )
     if run.steps and epochs > MANY:
         images = len(data.splits["train"])

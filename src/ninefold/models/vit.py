@@ -122,7 +122,7 @@ class ViT(nn.Module):
         self.patch_size, self.classifier, self.positions = patch_size, classifier, positions
         self.resize: Resize = "bicubic" if resize == "bicubic" else "bilinear"
         self.use_checkpoint = use_checkpoint
-        self.grid, self.seen = self._grid(_pair(image_size))
+        self.grid, self.pixels_covered = self._grid(_pair(image_size))
         token = classifier == "token"
         self.num_prefix = token + distilled
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if token else None
