@@ -115,10 +115,13 @@ def test_pixels_that_a_patch_leaves_over_are_told() -> None:
 
 def test_pixels_that_are_seen_are_told_of_any_vit() -> None:
     with torch.device("meta"):
-        assert create_model("vit_ti16", image_size=100).seen == (96, 96)
-        assert create_model("vit_ti16", image_size=(96, 120)).seen == (96, 112)
-        assert create_model("vit_r_ti16", image_size=100).seen == (96, 96)
-        assert create_model("vit_r26_s32", image_size=100).seen == (100, 100)  # padded before
+        assert create_model("vit_ti16", image_size=100).pixels_covered == (96, 96)
+        assert create_model("vit_ti16", image_size=(96, 120)).pixels_covered == (96, 112)
+        assert create_model("vit_r_ti16", image_size=100).pixels_covered == (96, 96)
+        assert create_model("vit_r26_s32", image_size=100).pixels_covered == (
+            100,
+            100,
+        )  # padded before
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ def remarks(run: Run, model: nn.Module, data: DataSet, epochs: float) -> list[st
     covered = min(getattr(model, "pixels_covered", (size,)))
     if covered < size:
         said.append(
-            f"{run.model}: patches cover {covered} of {size} pixels a side, the rest at the right and "
-            f"the bottom is not seen; --image-size {covered} has none left over"
+            f"{run.model}: patches cover {covered} of {size} pixels a side, the rest at the right "
+            f"and the bottom is not seen; --image-size {covered} has none left over"
         )
     if run.steps and epochs > MANY:
         images = len(data.splits["train"])
