@@ -335,7 +335,8 @@ def test_notation_names_layers_magnitude_and_options() -> None:
     [
         ("augreg-n2", "cannot read 'n2'; sections are lN mN mean rel"),
         ("augreg-l1.5", r"l is 1\.5; a whole number"),
-        ("augreg-m101", "m is 101; a number from 0 to 100"),
+        ("augreg-m101", "m is 101; a number from 0 to 30"),
+        ("augreg-l2-m30.5", "m is 30.5; a number from 0 to 30"),
         ("augregg-m9", "did you mean 'augreg'"),
         ("torchvision-m31", "cannot read 'm31'; sections are nN and m0 to m30"),
         ("torchvision-l2", "cannot read 'l2'"),

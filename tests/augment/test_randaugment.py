@@ -170,6 +170,8 @@ def test_it_travels_to_another_process() -> None:
         ("rand-m9-tweights", "cannot read 'tweights'"),
         ("rand-n1.5", "n is 1.5; a whole number from 0 to 100"),
         ("rand-m101", "m is 101; a number from 0 to 100"),
+        ("rand-m99", "m is 99; a number from 0 to 10 is wanted, or mmax99 beside it"),
+        ("rand-m20.5-mmax20", "m is 20.5; a number from 0 to 20 is wanted, or mmax21"),
         ("rand-mstd101", "mstd is 101; a number from 0 to 100"),
         ("rand-p2", "p is 2; a number from 0 to 1"),
         ("rand-inc2", "inc is 2; a whole number from 0 to 1"),

@@ -19,6 +19,7 @@ from ninefold.engine.feed import preparation, training_batches
 from ninefold.engine.stages import Course, patch_of, with_magnitude
 from ninefold.engine.train import train
 from ninefold.models.create import create_model
+from ninefold.optim.config import Schedule
 
 LAST = 8
 GROWING = Stages(
@@ -261,3 +262,18 @@ def test_a_table_that_does_not_fit_the_run_is_refused_before_work(
         train(growing(**changes), out=tmp_path / "run")
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"stages": Stages(count=10)}, "10 stages leave one of them without any of the 9 steps"),
+        ({"schedule": Schedule(warmup_steps=9)}, "9 are not fewer than the 9 steps of the run"),
+        ({"stages": Stages(), "augment": Augment(randaugment="augreg-m31")}, "from 0 to 30"),
+    ],
+)
+def test_what_the_configuration_alone_rules_out_is_refused_before_the_data_are_read(
+    changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(Refused, match=told):
+        build(growing(data="nowhere", **changes), 1)

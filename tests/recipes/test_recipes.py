@@ -13,8 +13,9 @@ from ninefold.augment.config import Augment
 from ninefold.core.errors import Refused
 from ninefold.core.objects import find
 from ninefold.engine.config import Run
-from ninefold.optim.config import AdamW, Custom, Sgd
+from ninefold.optim.config import AdamW, Asam, Custom, Gsam, RmspropTf, Sam, Sgd
 from ninefold.recipes import RECIPES, find_recipe
+from ninefold.recipes.parts import finish
 
 WANTED = {"data": "photos", "weights": "old.pth"}
 
@@ -132,6 +133,28 @@ def test_the_kind_of_optimizer_brings_the_recipes_numbers_for_it() -> None:
     assert isinstance(own, Custom)
     assert find(own.name) is torch.optim.RMSprop
     assert own.lr == adamw.optim.lr
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_sam_and_its_variants_stand_on_the_recipes_own_optimizer(name: str) -> None:
+    own = find_recipe(name)(**WANTED).optim
+    own = own if isinstance(own, AdamW | Sgd | RmspropTf) else own.base_optim()
+    for kind, build in (("sam", Sam), ("asam", Asam), ("gsam", Gsam)):
+        found = find_recipe(name)(**WANTED, optim=kind).optim
+        assert isinstance(found, build)
+        assert found.base_optim() == own
+        assert found.rho == build().rho or (name, kind) == ("sam_in1k", "sam")
+
+
+def test_sam_stands_on_what_a_written_run_was_trained_with() -> None:
+    own = Sgd(lr=0.3, weight_decay=0.0, momentum=0.5, nesterov=True)
+    run = ninefold.recipes.quickstart(optim=own)
+    once = finish(run, {"optim": "sam"})
+    assert once.optim.base_optim() == own
+    assert finish(once, {"optim": "asam"}).optim.base_optim() == own
+    assert finish(once, {"optim": "sgd"}).optim == own
+    mine = ninefold.recipes.quickstart(optim=torch.optim.RMSprop)
+    assert finish(mine, {"optim": "sam"}).optim.base_optim() == mine.optim
 
 
 def test_objects_stand_in_a_run_by_name() -> None:

@@ -27,6 +27,9 @@ GREY = 128
 """What fills uncovered and cut pixels."""
 SIDE = 224
 """Pixels a side that distances are meant for."""
+LARGEST = 30
+"""Magnitude up to which the official code expects good values; AugReg has 20 at the most, and
+EfficientNetV2 25."""
 DRAWS = 4
 """Random numbers an operation: which one, its sign, and a place in rows and columns."""
 
@@ -265,11 +268,11 @@ _SECTION = re.compile(r"(l|m)(\d+(?:\.\d+)?)")
 
 
 def read_augreg(sections: Sequence[str], channels: int, where: str) -> AugRegRandAugment:
-    """What stands behind `augreg`: `l` operations an image (2), `m` magnitude (10), `mean` for
-    contrast about the mean grey, `rel` for distances that shrink with the image.
+    """What stands behind `augreg`: `l` operations an image (2), `m` magnitude (10 of 30), `mean`
+    for contrast about the mean grey, `rel` for distances that shrink with the image.
 
     Raises:
-        Refused: another section, or images with other than 1 or 3 channels.
+        Refused: another section, a larger magnitude, or images with other than 1 or 3 channels.
     """
     if channels not in (1, 3):
         raise Refused(f"{where}: works on images of 1 or 3 channels, not {channels}")
@@ -283,8 +286,8 @@ def read_augreg(sections: Sequence[str], channels: int, where: str) -> AugRegRan
     layers, magnitude = values.get("l", 2.0), values.get("m", 10.0)
     if layers % 1:
         raise Refused(f"{where}: l is {layers:g}; a whole number is wanted")
-    if magnitude > 100:
-        raise Refused(f"{where}: m is {magnitude:g}; a number from 0 to 100 is wanted")
+    if magnitude > LARGEST:
+        raise Refused(f"{where}: m is {magnitude:g}; a number from 0 to {LARGEST} is wanted")
     return AugRegRandAugment(int(layers), magnitude, "mean" in sections, "rel" in sections)
 
 

@@ -8,6 +8,7 @@ Shapes: c channels, h rows, w columns.
 The tables below say what an operation of timm's does, and which argument it gets at which level.
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -190,13 +191,15 @@ def read_randaugment(
     """What `rand-m9-mstd0.5-inc1`, `augreg-l2-m15` or `torchvision-n2-m9` means.
 
     Sections stand in any order behind the first word, joined by dashes. `rand`, timm's: `m`
-    magnitude (10), `mstd` its deviation (0), `mmax` its limit (10), `n` operations an image (2),
-    `p` chance of each (0.5), `inc` 1 for operations that all grow stronger with the magnitude (0);
-    uncovered pixels get the mean colour of `preprocess`, whose interpolation is used. `augreg`:
-    `augment.augreg.read_augreg`. `torchvision`: `n` operations (2), `m` magnitude (9 of 30).
+    magnitude (10), `mstd` its deviation (0), `mmax` the limit of both (10), `n` operations an image
+    (2), `p` chance of each (0.5), `inc` 1 for operations that all grow stronger with the magnitude
+    (0); uncovered pixels get the mean colour of `preprocess`, whose interpolation is used.
+    `augreg`: `augment.augreg.read_augreg`. `torchvision`: `n` operations (2), `m` magnitude (9 of
+    30).
 
     Raises:
-        Refused: another notation, or images with other than 1 or 3 channels.
+        Refused: another notation, a magnitude above the limit, or images with other than 1 or 3
+            channels.
     """
     where = f"augment.randaugment: {notation!r}"
     first, *sections = notation.split("-")
@@ -242,7 +245,7 @@ def _read_timm(sections: Sequence[str], preprocess: Preprocess, where: str) -> R
             raise Refused(
                 f"{where}: {key} is {value:g}; {kind} from {least} to {largest} is wanted"
             )
-    return RandAugment(
+    made = RandAugment(
         _canvas(preprocess),
         magnitudes=f"inc{values.get('inc', 0):g}",
         layers=int(values.get("n", 2)),
@@ -251,6 +254,12 @@ def _read_timm(sections: Sequence[str], preprocess: Preprocess, where: str) -> R
         std=values.get("mstd", 0.0),
         limit=int(values.get("mmax", 10)),
     )
+    if made.magnitude > made.limit:
+        raise Refused(
+            f"{where}: m is {made.magnitude:g}; a number from 0 to {made.limit} is wanted, or "
+            f"mmax{math.ceil(made.magnitude)} beside it, which else cuts it to {made.limit}"
+        )
+    return made
 
 
 def _canvas(preprocess: Preprocess) -> Canvas:

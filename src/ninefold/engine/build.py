@@ -19,6 +19,7 @@ from jaxtyping import Int
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from ninefold.augment.randaugment import read_randaugment
 from ninefold.core.batch import Batch
 from ninefold.core.errors import Refused
 from ninefold.core.objects import find
@@ -93,6 +94,7 @@ def build(run: Run, world: int) -> Parts:
             f"accumulate {run.accumulate}{f' times {shards} shards' * (shards > 1)}; {near} would "
             "be right"
         )
+    _refuse_unread(run)
     channels = run.preprocess.channels
     data = open_data(run.data, task=run.task, channels=channels, cache=run.cache)
     for split in ("train", "val"):
@@ -141,6 +143,15 @@ def build(run: Run, world: int) -> Parts:
         check_fit(model, task, seen, f"stages.image_size: {run.model}" if staged else run.model)
     notes += remarks(run, model, data, stop / epoch)
     return Parts(run, data, model, task, stop, epoch, options, notes, frozen, scales)
+
+
+def _refuse_unread(run: Run) -> None:
+    """Refuse what the run rules out by itself, before any data are read."""
+    if run.augment.randaugment:
+        read_randaugment(run.augment.randaugment, run.preprocess)
+    if run.steps:
+        run.schedule.over(run.steps)
+        Course(run, run.steps)
 
 
 def _load(run: Run, model: nn.Module) -> list[str]:

@@ -5,11 +5,13 @@ stage, size and regularisation rise by equal parts. Everything is a function of 
 resumed run is in the stage that the uninterrupted one was in.
 """
 
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import nn
@@ -116,7 +118,7 @@ def _column(values: Sequence[float], count: int) -> list[float]:
 def _augments(run: Run, count: int) -> list[Augment]:
     """The run's augmentation with what its stages put in its place."""
     table, augment = run.stages, run.augment
-    changes: list[dict[str, object]] = [{} for _ in range(count)]
+    changes: list[dict[str, Any]] = [{} for _ in range(count)]
     for name in ("mixup", "cutmix"):
         for change, value in zip(changes, _column(getattr(table, name), count), strict=False):
             change[name] = value
@@ -127,15 +129,15 @@ def _augments(run: Run, count: int) -> list[Augment]:
             "it one"
         )
     for change, value in zip(changes, magnitudes, strict=False):
-        notation = with_magnitude(augment.randaugment, value)
-        made = read_randaugment(notation, run.preprocess)
-        if isinstance(made, RandAugment) and value > made.limit:
+        weakest = read_randaugment(with_magnitude(augment.randaugment, 0), run.preprocess)
+        if isinstance(weakest, RandAugment) and value > weakest.limit:
             raise Refused(
-                f"stages.magnitude: {value:g} is above {made.limit}, the limit of "
+                f"stages.magnitude: {value:g} is above {weakest.limit}, the limit of "
                 f"{augment.randaugment!r}, which would cut it; --augment.randaugment "
-                f"{augment.randaugment}-mmax{value:.0f} would be right"
+                f"{augment.randaugment}-mmax{math.ceil(value)} would be right"
             )
-        change["randaugment"] = notation
+        change["randaugment"] = with_magnitude(augment.randaugment, value)
+        read_randaugment(change["randaugment"], run.preprocess)  # refused now
     return [augment.changed(**change) for change in changes]
 
 

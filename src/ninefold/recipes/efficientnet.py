@@ -281,9 +281,9 @@ def _size(model: str) -> str:
 
 
 def _rmsprop(optim: object, rate: float, *, weight_decay: float = 1e-5) -> Optim:
-    """With the paper's numbers; another optimizer has its own."""
+    """With the paper's numbers; another optimizer has its own, and SAM stands on this one."""
     numbers = RmspropTf(lr=rate, weight_decay=weight_decay, decay=0.9, momentum=0.9, eps=1e-3)
-    return choose_optim(optim, rmsprop_tf=numbers)
+    return choose_optim(optim, numbers)
 
 
 def _cutout(image_size: int) -> Augment:

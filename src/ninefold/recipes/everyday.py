@@ -39,8 +39,8 @@ def quickstart(
         loss=Loss(label_smoothing=0.05),
         optim=choose_optim(
             optim,
-            adamw=AdamW(lr=3e-3 * scale, weight_decay=0.05),
-            sgd=Sgd(lr=0.05 * scale, nesterov=True),
+            AdamW(lr=3e-3 * scale, weight_decay=0.05),
+            Sgd(lr=0.05 * scale, nesterov=True),
         ),
         schedule=Schedule(warmup=0.1, final=0.01),
         batch_size=batch_size,
@@ -79,8 +79,8 @@ def swin_cifar10(
         loss=Loss(label_smoothing=0.05),
         optim=choose_optim(
             optim,
-            adamw=AdamW(lr=3e-3 * scale, weight_decay=0.05),
-            sgd=Sgd(lr=0.1 * scale, nesterov=True),
+            AdamW(lr=3e-3 * scale, weight_decay=0.05),
+            Sgd(lr=0.1 * scale, nesterov=True),
         ),
         schedule=Schedule(warmup=0.1, final=0.01),
         batch_size=batch_size,
@@ -122,8 +122,8 @@ def finetune(
         loss=Loss(label_smoothing=0.1),
         optim=choose_optim(
             optim,
-            adamw=AdamW(lr=1e-4 * scale, weight_decay=0.05),
-            sgd=Sgd(lr=0.01 * scale, weight_decay=1e-4, nesterov=True),
+            AdamW(lr=1e-4 * scale, weight_decay=0.05),
+            Sgd(lr=0.01 * scale, weight_decay=1e-4, nesterov=True),
         ),
         schedule=Schedule(warmup=0.1, final=0.01),
         batch_size=batch_size,

@@ -105,7 +105,7 @@ def _cifar(
         data=name_of(required(recipe, "data", data, address.replace("10?", f"{recipe[9:]}?"))),
         preprocess=preset.preprocess,
         augment=_with_rate(augment, row.agents),
-        optim=choose_optim(optim, adamw=_ADAMW, sgd=_sgd(row, share(batch_size, 128))),
+        optim=choose_optim(optim, _sgd(row, share(batch_size, 128)), _ADAMW),
         schedule=Schedule(warmup=0.0),
         batch_size=batch_size,
         epochs=row.epochs,
@@ -139,7 +139,7 @@ def paa_imagenet(
         ),
         preprocess=preset_of(name).preprocess,
         augment=choose_augment(augment),
-        optim=choose_optim(optim, adamw=_ADAMW, sgd=_sgd(row, share(batch_size, 128))),
+        optim=choose_optim(optim, _sgd(row, share(batch_size, 128)), _ADAMW),
         schedule=Schedule(
             kind="steps", warmup=5 / 270, drops=(90 / 270, 180 / 270, 240 / 270), drop_factor=0.1
         ),
@@ -194,7 +194,7 @@ def finetune_paa(
         head_map="" if "reset_head" in changes else "names",
         preprocess=preset.preprocess.changed(crop_fraction=0.875),
         augment=_with_rate(augment, agents),
-        optim=choose_optim(optim, adamw=AdamW(lr=1e-4, weight_decay=0.05), sgd=sgd),
+        optim=choose_optim(optim, sgd, AdamW(lr=1e-4, weight_decay=0.05)),
         schedule=Schedule(warmup=0.0),
         batch_size=batch_size or batch,
         epochs=epochs,

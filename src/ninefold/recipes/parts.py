@@ -14,6 +14,9 @@ from ninefold.engine.config import Run
 from ninefold.optim.config import AdamW, Asam, Custom, Gsam, Optim, RmspropTf, Sam, Sgd
 from ninefold.tasks.config import Loss
 
+Plain = AdamW | Sgd | RmspropTf | Custom
+"""What SAM can stand on."""
+
 AUGREG: dict[str, tuple[int, int, float]] = {
     "none": (0, 0, 0.0),
     "light1": (2, 0, 0.0),
@@ -91,50 +94,43 @@ def choose_augment(augment: object) -> Augment:
     return AUGMENTS["none"].changed(custom=name_of(augment))
 
 
-def choose_optim(
-    optim: object,
-    *,
-    adamw: AdamW | None = None,
-    sgd: Sgd | None = None,
-    rmsprop_tf: RmspropTf | None = None,
-) -> Optim:
+def choose_optim(optim: object, own: Plain, *others: AdamW | Sgd) -> Optim:
     """The optimizer of that kind, with the recipe's numbers for it.
 
     Args:
         optim: `adamw sgd rmsprop_tf sam asam gsam`, a configuration, or one's own: that one starts
             from the rate and decay that the recipe has for AdamW. SAM and its variants stand on
-            the recipe's AdamW.
-        adamw: The recipe's numbers; without them those of `AdamW`.
-        sgd: Likewise.
-        rmsprop_tf: Likewise.
+            the recipe's own optimizer, with a radius of their own.
+        own: What the recipe trains with.
+        others: The recipe's numbers for other kinds, which else have their defaults.
     """
-    like = adamw or AdamW()
-    numbers: dict[str, Any] = {"lr": like.lr, "weight_decay": like.weight_decay}
-    kinds: dict[str, Optim] = {
-        "adamw": like,
-        "sgd": sgd or Sgd(),
-        "rmsprop_tf": rmsprop_tf or RmspropTf(),
-        **{kind: build(**numbers, options=_beyond(like)) for kind, build in CLIMBING.items()},
-    }
-    if isinstance(optim, AdamW | Sgd | RmspropTf | Sam | Asam | Gsam | Custom):
+    if isinstance(optim, Plain | Sam | Asam | Gsam):
         return optim
+    known = (AdamW(), Sgd(), RmspropTf(), *others, own)
+    kinds: dict[str, Optim] = {
+        **{one.kind: one for one in known if not isinstance(one, Custom)},
+        **{kind: _on(own, build) for kind, build in CLIMBING.items()},
+    }
     if isinstance(optim, str) and not is_reference(optim):
         if optim not in kinds:
             raise _unknown("optimizer", optim, kinds)
         return kinds[optim]
-    return Custom(name=name_of(optim), **numbers)
+    like = kinds["adamw"]
+    return Custom(name=name_of(optim), lr=like.lr, weight_decay=like.weight_decay)
 
 
 CLIMBING: dict[str, type[Sam | Asam | Gsam]] = {"sam": Sam, "asam": Asam, "gsam": Gsam}
 
 
-def _beyond(adamw: AdamW) -> tuple[str, ...]:
-    """What an AdamW has beside rate and decay, as `KEY=VALUE` where it is not the default."""
-    changed = adamw.model_dump(exclude={"kind", "lr", "weight_decay"}, exclude_defaults=True)
-    return tuple(
-        f"{name}={list(value) if isinstance(value, tuple) else value}"
-        for name, value in changed.items()
-    )
+def _on(own: Plain, build: type[Sam | Asam | Gsam]) -> Sam | Asam | Gsam:
+    """SAM or a variant of it on that optimizer: what `base_optim` gives back."""
+    if isinstance(own, Custom):
+        base, options = own.name, own.options
+    else:
+        beyond = own.model_dump(exclude={"kind", "lr", "weight_decay"}, exclude_defaults=True)
+        told = {k: list(v) if isinstance(v, tuple) else v for k, v in beyond.items()}
+        base, options = own.kind, tuple(f"{k}={v}" for k, v in told.items())
+    return build(base=base, lr=own.lr, weight_decay=own.weight_decay, options=options)
 
 
 def finish(run: Run, changes: dict[str, Any]) -> Run:
@@ -162,7 +158,8 @@ def finish(run: Run, changes: dict[str, Any]) -> Run:
     if values.get("optim") == run.optim.kind:
         del values["optim"]
     elif "optim" in values:
-        values["optim"] = choose_optim(values["optim"])
+        own = run.optim if isinstance(run.optim, Plain) else run.optim.base_optim()
+        values["optim"] = choose_optim(values["optim"], own)
     if "loss" in values and not isinstance(values["loss"], Loss):
         if isinstance(values["loss"], str) and not is_reference(values["loss"]):
             raise Refused(

@@ -14,7 +14,7 @@ from ninefold.core.objects import name_of
 from ninefold.engine.config import Run
 from ninefold.models.presets import preset_of
 from ninefold.optim.config import AdamW, Optim, Schedule, Sgd
-from ninefold.recipes.parts import CLIMBING, choose_augment, choose_optim, finish, required, share
+from ninefold.recipes.parts import choose_augment, choose_optim, finish, required, share
 
 IMAGES, BATCH = 1_281_167, 4096
 
@@ -105,16 +105,10 @@ def sam_in1k(
 
 
 def _optimizer(optim: object, model: str, setting: _Setting, lr: float) -> Optim:
-    """SAM and its variants stand on what the family is trained with: SGD the ResNets, else AdamW.
+    """SGD trains the ResNets and AdamW the others, on which SAM and its variants stand, too.
 
     The other one, asked for by name, has its own defaults and none of the table's numbers.
     """
-    decay = setting.weight_decay
-    base = "sgd" if setting is _RESNET else "adamw"
-    if isinstance(optim, str) and optim in CLIMBING:
-        climbing = CLIMBING[optim](base=base, lr=lr, weight_decay=decay)
-        known = optim == "sam" and model in RADII
-        return climbing.changed(rho=RADII[model]) if known else climbing
-    if base == "sgd":
-        return choose_optim(optim, sgd=Sgd(lr=lr, weight_decay=decay))
-    return choose_optim(optim, adamw=AdamW(lr=lr, weight_decay=decay))
+    build = Sgd if setting is _RESNET else AdamW
+    chosen = choose_optim(optim, build(lr=lr, weight_decay=setting.weight_decay))
+    return chosen.changed(rho=RADII[model]) if optim == "sam" and model in RADII else chosen

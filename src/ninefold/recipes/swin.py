@@ -145,7 +145,7 @@ def _run(
         preprocess=preprocess,
         augment=choose_augment(augment),
         loss=Loss(label_smoothing=0.1),
-        optim=choose_optim(optim, adamw=adamw),
+        optim=choose_optim(optim, adamw),
         schedule=Schedule(
             kind="cosine",
             warmup=setting.warmup_epochs / setting.epochs,
