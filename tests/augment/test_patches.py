@@ -93,8 +93,8 @@ def test_colours_are_the_formulas() -> None:
 def test_the_official_program_gives_the_last_patch_the_first_as_it_has_become() -> None:
     x = stack(3)
     draws = draw(3, 24, 24)
-    assert torch.equal(operate("cutmix", x, draws, official=True), x[[1, 2, 1]])
-    mixed = operate("mixup", x, draws, official=True)
+    assert torch.equal(operate("cutmix", x, draws, quirks=True), x[[1, 2, 1]])
+    mixed = operate("mixup", x, draws, quirks=True)
     w = draws.weight
     torch.testing.assert_close(mixed[2], w * x[2] + (1 - w) * (w * x[0] + (1 - w) * x[1]))
 
@@ -176,7 +176,7 @@ def test_operations_on_several_patches_take_them_by_image_row_and_column() -> No
 def test_the_official_crop_leaves_the_last_row_and_column_of_each_patch() -> None:
     images = stack(1, 8, 8)
     invert = torch.full((1, 2, 2), OPERATIONS.index("invert"))
-    found = augment_patches(images, invert, torch.ones(1, 2, 2).bool(), official=True)
+    found = augment_patches(images, invert, torch.ones(1, 2, 2).bool(), quirks=True)
     same = (found == images).all(dim=(0, 1))
     assert bool(same[[3, 7]].all())
     assert bool(same[:, [3, 7]].all())
@@ -195,7 +195,7 @@ def test_half_of_all_patches_are_executed_and_officially_a_quarter_by_some() -> 
     torch.manual_seed(0)
     operations = (torch.arange(15 * 4000) % 15).view(-1, 2, 2)
     assert float(draw_execution(operations).float().mean()) == pytest.approx(0.5, abs=0.01)
-    official = draw_execution(operations, official=True).flatten().view(-1, 15).float().mean(0)
+    official = draw_execution(operations, quirks=True).flatten().view(-1, 15).float().mean(0)
     for name, share in zip(OPERATIONS, official.tolist(), strict=True):
         assert share == pytest.approx(0.25 if name in HALVED else 0.5, abs=0.03)
 

@@ -47,7 +47,7 @@ PHOTOS = {"fade": True, "leave_out": ("equalize", "sharpness"), "trunk": "resnet
         ("image", {"ema": 0.9, "accumulate": 2, "clip_norm": 0.5}),
         ("official", {}),
         ("team", {"optim": Sam(lr=0.01)}),
-        ("uniform", {}),
+        ("uniform", {"patches": {"quirks": True}}),
         ("image", {"patches": PHOTOS}),
     ],
 )

@@ -12,6 +12,7 @@ from PIL import Image
 from ninefold.report.figures import (
     confusion_matrix,
     feature_map,
+    leading,
     learning_curves,
     per_class,
 )
@@ -124,6 +125,23 @@ def test_curves_survive_missing_values_repeated_steps_and_an_empty_log(tmp_path:
     assert width(tmp_path / "figures" / "curves.png") == 800
     for name, lines in (("one", log[:1]), ("none", []), ("val", log[-1:])):
         learning_curves(lines, tmp_path / f"{name}.png")
+
+
+def test_curves_show_the_leading_metric_and_no_other(tmp_path: Path) -> None:
+    def drawn(name: str, **others: float) -> np.ndarray:
+        checks = [
+            {"step": s, "split": "val", "loss": 1.0, "count": 7, "top1": s / 99, **others}
+            for s in (10, 60)
+        ]
+        learning_curves(checks, tmp_path / f"{name}.png")
+        assert leading(checks) == "top1"
+        return np.asarray(Image.open(tmp_path / f"{name}.png"))
+
+    alone = drawn("alone")
+    assert np.array_equal(alone, drawn("all", top5=0.9, ece=0.1, macro_f1=0.3))
+    learning_curves([], tmp_path / "nothing.png")
+    assert alone.shape[0] > np.asarray(Image.open(tmp_path / "nothing.png")).shape[0]
+    assert leading([{"step": 1, "split": "val", "loss": 1.0, "best": True}]) == ""
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 9, 64])

@@ -33,9 +33,9 @@ class Patches(Config):
     """Peak learning rate of the agents (SGD with Nesterov momentum); it follows the schedule."""
     entropy: NonNegativeFloat = 0.001
     """What the entropy of their choices is worth to them."""
-    official: bool = False
-    """As the official program: the last row and column of patches stay, and five operations are
-    left out every second time."""
+    quirks: bool = False
+    """Two slips of the official program: the last row and column of patches stay, and five
+    operations are left out every second time."""
     fade: bool = False
     """As the official program for photos: half of the batches stay as they are, and in the others
     a share of the patches that falls from a half to a hundredth over the run is operated on."""

@@ -98,14 +98,14 @@ def _boxes(u: Tensor, height: int, width: int) -> Tensor:
     return torch.stack([x, y, columns, rows], dim=1).long()
 
 
-def operate(name: str, x: Stack, draws: Draws, *, official: bool = False) -> Stack:
+def operate(name: str, x: Stack, draws: Draws, *, quirks: bool = False) -> Stack:
     """One operation on a stack of patches.
 
     Args:
         name: One of `OPERATIONS`.
         x: Not changed.
         draws: Of these patches.
-        official: As the official program: what `cutmix` and `mixup` put into the last patch is the
+        quirks: As in the official program, what `cutmix` and `mixup` put into the last patch is the
             first one as it has become already.
     """
     if name in WARPS:
@@ -114,7 +114,7 @@ def operate(name: str, x: Stack, draws: Draws, *, official: bool = False) -> Sta
         return tint(x, *TINTS[name](draws))
     if name in ("cutmix", "mixup"):
         weight = draws.weight if name == "mixup" else torch.zeros((), device=x.device)
-        return _blend_next(x, weight.to(x.dtype), official)
+        return _blend_next(x, weight.to(x.dtype), quirks)
     return ALONE[name](x, draws)
 
 
@@ -226,12 +226,12 @@ def _patch_mean(x: Stack, draws: Draws) -> Stack:
     return x.mean().expand_as(x) if len(x) else x
 
 
-def _blend_next(x: Stack, weight: Tensor, official: bool) -> Stack:
+def _blend_next(x: Stack, weight: Tensor, quirks: bool) -> Stack:
     """`weight` of each patch, the rest of the next one of the stack; of the first for the last."""
     if not len(x):
         return x
     blended = x * weight + x.roll(-1, 0) * (1 - weight)
-    if official:
+    if quirks:
         first = blended[0] if len(x) > 1 else x[0]
         blended[-1] = x[-1] * weight + first * (1 - weight)
     return blended

@@ -47,16 +47,16 @@ def patch_size(height: int, width: int, grid: tuple[int, int]) -> tuple[int, int
 
 
 def draw_execution(
-    operations: Int[Tensor, "b n m"], *, official: bool = False
+    operations: Int[Tensor, "b n m"], *, quirks: bool = False
 ) -> Bool[Tensor, "b n m"]:
     """Which patches are operated on: each with a probability that is itself drawn from 0 to 1.
 
     Args:
-        official: Leave out every second of the operations `HALVED` besides.
+        quirks: Leave out every second of the operations `HALVED` besides.
     """
     chance, coin, half = torch.rand(3, *operations.shape, device=operations.device)
     executed = coin < chance
-    if official:
+    if quirks:
         halved = torch.tensor([name in HALVED for name in OPERATIONS], device=operations.device)
         executed &= ~halved[operations] | (half < 0.5)
     return executed
@@ -86,7 +86,7 @@ def augment_patches(
     executed: Bool[Tensor, "b n m"],
     draws: Draws | None = None,
     *,
-    official: bool = False,
+    quirks: bool = False,
 ) -> Float[Tensor, "b 3 h w"]:
     """The images with each executed patch changed by its operation.
 
@@ -95,7 +95,7 @@ def augment_patches(
         operations: Numbers in `OPERATIONS`.
         executed: Patches that change at all.
         draws: By image, row and column; drawn here where there are none.
-        official: As the official program: the last row and column of every patch stay, and see
+        quirks: As in the official program, the last row and column of every patch stay, and see
             `operate`.
 
     Patches that do not fit into the image whole (at the right and the bottom, where the grid does
@@ -111,7 +111,7 @@ def augment_patches(
     out = images.clone()
     cells = out[:, :, : n * rows, : m * columns].unflatten(2, (n, rows)).unflatten(4, (m, columns))
     cells = cells.permute(0, 2, 4, 1, 3, 5)
-    if official:
+    if quirks:
         cells = cells[..., :-1, :-1]
     patches = cells.reshape(b * n * m, channels, *cells.shape[-2:])
     if draws is None:
@@ -121,12 +121,12 @@ def augment_patches(
     order = key.argsort(stable=True)
     counts: list[int] = torch.bincount(key, minlength=len(_ORDER)).tolist()[: len(_ORDER)]
     order = order[: sum(counts)]
-    changed = _in_order(patches[order], draws.rows(order), counts, official)
+    changed = _in_order(patches[order], draws.rows(order), counts, quirks)
     cells.copy_(patches.index_copy(0, order, changed).view_as(cells))
     return out
 
 
-def _in_order(x: Tensor, draws: Draws, counts: list[int], official: bool) -> Tensor:
+def _in_order(x: Tensor, draws: Draws, counts: list[int], quirks: bool) -> Tensor:
     """Every operation on its share of a stack that lies in `_ORDER`."""
     parts: list[Tensor] = []
     first, end = sum(counts[: len(WARPS)]), sum(counts[: len(WARPS) + len(TINTS)])
@@ -144,5 +144,5 @@ def _in_order(x: Tensor, draws: Draws, counts: list[int], official: bool) -> Ten
     for name, count in list(zip(_ORDER, counts, strict=True))[len(WARPS) + len(TINTS) :]:
         if count:
             at = slices[name]
-            parts.append(operate(name, x[at], draws.rows(at), official=official))
+            parts.append(operate(name, x[at], draws.rows(at), quirks=quirks))
     return torch.cat(parts) if parts else x

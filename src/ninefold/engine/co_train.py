@@ -199,8 +199,8 @@ def co_train(
     if patches.fade:
         executed = draw_fading(operations, state.step / stop)
     else:
-        executed = draw_execution(operations, official=patches.official)
-    x = _changed(batch.x, operations, executed, preprocess, official=patches.official)
+        executed = draw_execution(operations, quirks=patches.quirks)
+    x = _changed(batch.x, operations, executed, preprocess, quirks=patches.quirks)
     batch = replace(batch, x=x, extra={**batch.extra, "operations": operations})
     logs = step(fabric, state, after(batch, state.step))
     each = logs.pop("each", None)
@@ -219,7 +219,7 @@ def co_train(
 
 
 def _changed(
-    x: Tensor, operations: Tensor, executed: Tensor, preprocess: Preprocess, *, official: bool
+    x: Tensor, operations: Tensor, executed: Tensor, preprocess: Preprocess, *, quirks: bool
 ) -> Tensor:
     """Normalised images with operations on the 256 levels that they had before."""
     mean, std = (
@@ -227,5 +227,5 @@ def _changed(
         for values in (preprocess.mean, preprocess.std)
     )
     pixels = ((x * std + mean) * 255).round_().clamp_(0, 255) / 255
-    changed = augment_patches(pixels, operations, executed, official=official)
+    changed = augment_patches(pixels, operations, executed, quirks=quirks)
     return (changed - mean) / std

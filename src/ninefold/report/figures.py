@@ -5,7 +5,8 @@ Shapes: k classes, n images.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from matplotlib.colors import PowerNorm
 
 from ninefold.report.style import (
     BLUE,
-    GREEN,
     GREY,
     ORANGE,
     RED,
@@ -34,34 +34,37 @@ ANNOTATED, NAMED = 12, 40
 NO_METRICS = {"step", "epoch", "loss", "lr"}
 """Keys of a validation's line that are drawn elsewhere or not at all."""
 
-Series = tuple[np.ndarray, np.ndarray, str]
-"""Steps, values at these, and what they are called."""
+Series = tuple[np.ndarray, np.ndarray]
+"""Steps, and values at these."""
 
 
 @styled
 def learning_curves(log: Sequence[dict[str, Any]], path: str | Path) -> None:
-    """Loss, metrics of the validation part and learning rate over steps.
+    """Loss, the leading metric and learning rate over steps, of training and validation.
+
+    The leading metric is the first one from 0 to 1 in the lines of the validations.
 
     Args:
         log: Lines of `log.jsonl`, in any order; where a step occurs twice, the later line counts.
     """
     training = _by_step(line for line in log if "split" not in line)
     checks = _by_step(line for line in log if line.get("split") == "val")
-    rates = _series(training, "lr")
-    panels = [
-        (3, _losses, (_series(training, "loss"), _series(checks, "loss"))),
-        (3, _metrics, _shares(checks)),
-        (1.3, _rates, [rates] if len(rates[0]) else []),
-    ]
-    panels = [panel for panel in panels if any(len(steps) for steps, *_ in panel[2])]
-    figure = canvas(max(1 + sum(panel[0] for panel in panels) * 0.85, 2.0))
+    metric, rates = leading(checks), _series(training, "lr")
+    panels: list[tuple[float, Callable[[Axes], None]]] = []
+    for name, falls in (("loss", True), (metric, False)):
+        pair = _series(training, name), _series(checks, name)
+        if any(len(steps) for steps, _ in pair):
+            panels.append((3, partial(_curves, name=name, pair=pair, falls=falls)))
+    if len(rates[0]):
+        panels.append((1.3, partial(_rates, rates=rates)))
+    figure = canvas(max(1 + sum(height for height, _ in panels) * 0.85, 2.0))
     if not panels:
         empty(figure.subplots(), "nothing was logged yet")
     else:
-        heights = [panel[0] for panel in panels]
+        heights = [height for height, _ in panels]
         grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)
-        for axes, (_, draw, values) in zip(grid[:, 0], panels, strict=True):
-            draw(axes, values)
+        for axes, (_, draw) in zip(grid[:, 0], panels, strict=True):
+            draw(axes)
             axes.grid(visible=True)
         grid[-1, 0].set_xlabel("step")
     save(figure, path)
@@ -94,51 +97,39 @@ def rate_search(tried: Sequence[dict[str, float]], chosen: float, path: str | Pa
     save(figure, path)
 
 
-def _losses(axes: Axes, series: tuple[Series, Series]) -> None:
-    axes.set_title("loss")
-    (steps, losses, _), (check_steps, check_losses, _) = series
+def _curves(axes: Axes, *, name: str, pair: tuple[Series, Series], falls: bool) -> None:
+    """One quantity in training, smoothed, and on the validation part."""
+    axes.set_title(text(name, 40))
+    (steps, values), (check_steps, check_values) = pair
     if len(steps):
         dense = len(steps) > 50
-        axes.plot(steps, losses, color=BLUE, lw=0.8, alpha=0.3 if dense else 1, zorder=1)
+        axes.plot(steps, values, color=BLUE, lw=0.8, alpha=0.3 if dense else 1, zorder=1)
         window = max(len(steps) // 40, 1)
         mark = "o" if len(steps) == 1 else ""
-        smooth = _smooth(losses, window)
-        axes.plot(steps, smooth, color=BLUE, lw=1.8, marker=mark, ms=4, label="training")
+        smooth = _smooth(values, window)
+        axes.plot(steps, smooth, color=BLUE, lw=1.8, marker=mark, ms=4, label="training batches")
     if len(check_steps):
-        axes.plot(check_steps, check_losses, color=RED, marker="o", ms=4, label="validation")
-    axes.legend(loc="upper right")
+        best = int(check_values.argmin() if falls else check_values.argmax())
+        told = f"best {check_values[best]:.3f} at step {check_steps[best]:,}"
+        label = f"validation: {told}, {check_values[-1]:.3f} at last"
+        axes.plot(check_steps, check_values, color=RED, marker="o", ms=4, label=label)
+    axes.legend(loc="upper right" if falls else "lower right")
 
 
-_FALLING = ("ece", "nll", "brier", "fpr95", "aurc")
-"""Metrics of which less is better."""
-
-
-def _metrics(axes: Axes, series: list[Series]) -> None:
-    """Metrics of the validation part, the last value of each beside its curve."""
-    axes.set_title("validation")
-    styles = [(BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (RED, "D"), (GREY, "v")]
-    for place, ((steps, values, name), (colour, marker)) in enumerate(
-        zip(series, styles, strict=False)
-    ):
-        best = values.min() if name in _FALLING else values.max()
-        label = f"{text(name, 20)}: {values[-1]:.3f} at last, best {best:.3f}"
-        look: dict[str, Any] = {"color": colour, "marker": marker, "ms": 4, "zorder": 9 - place}
-        axes.plot(steps, values, label=label, **look)  # the first one, which counts, on top
-    axes.legend(loc="best", frameon=True, framealpha=0.8, edgecolor="none")
-
-
-def _rates(axes: Axes, series: list[Series]) -> None:
+def _rates(axes: Axes, *, rates: Series) -> None:
     axes.set_title("learning rate")
-    steps, rates, _ = series[0]
-    axes.plot(steps, rates, color=GREY, marker="o" if len(steps) == 1 else "", ms=4)
+    steps, values = rates
+    axes.plot(steps, values, color=GREY, marker="o" if len(steps) == 1 else "", ms=4)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
 
 
-def _shares(checks: list[dict[str, Any]]) -> list[Series]:
-    """The metrics that count from 0 to 1, five at the most."""
-    names = dict.fromkeys(key for line in checks for key in line if key not in NO_METRICS)
-    series = [_series(checks, name) for name in names]
-    return [s for s in series if len(s[1]) and s[1].min() >= 0 and s[1].max() <= 1][:5]
+def leading(checks: Sequence[dict[str, Any]]) -> str:
+    """The first metric of the validations' lines whose values lie from 0 to 1; or nothing."""
+    for name in dict.fromkeys(key for line in checks for key in line if key not in NO_METRICS):
+        _, values = _series(checks, name)
+        if len(values) and values.min() >= 0 and values.max() <= 1:
+            return name
+    return ""
 
 
 def _by_step(lines: Any) -> list[dict[str, Any]]:
@@ -146,10 +137,10 @@ def _by_step(lines: Any) -> list[dict[str, Any]]:
     return [kept[step] for step in sorted(kept)]
 
 
-def _series(lines: list[dict[str, Any]], key: str) -> Series:
+def _series(lines: Sequence[dict[str, Any]], key: str) -> Series:
     """Steps and values of one key; values that are no finite numbers are passed over."""
     found = [(line["step"], line[key]) for line in lines if _finite(line.get(key))]
-    return np.array([s for s, _ in found]), np.array([float(v) for _, v in found]), key
+    return np.array([s for s, _ in found]), np.array([float(v) for _, v in found])
 
 
 def _finite(value: Any) -> bool:

@@ -13,14 +13,13 @@ import math
 from dataclasses import dataclass
 
 from ninefold.augment.config import Augment
-from ninefold.core.errors import Refused
 from ninefold.core.preprocess import Preprocess
 from ninefold.engine.config import Run
 from ninefold.optim.config import AdamW, Schedule
 from ninefold.recipes.augreg import augreg_in1k
 from ninefold.recipes.parts import AUGREG
 from ninefold.report.measured import Scale
-from ninefold.study.plan import Best, Comparison, Plan, Trained
+from ninefold.study.plan import Best, Comparison, Plan, Trained, cifar10
 from ninefold.study.transfer import SEEN, SMOKE, UNSEEN
 
 AXIS = ("light2", "medium2", "strong2")
@@ -178,12 +177,7 @@ def _opened(scale: Scale, data: str) -> tuple[_Size, str, str]:
         address = data or SMOKE
         told = f"`{data}`" if data else f"generated pictures of 16 pixels (`{SMOKE}`)"
     else:
-        if not data:
-            raise Refused(
-                "reproduce: this needs CIFAR-10; --data FOLDER names one with "
-                "{train,test}/<class>/*.jpg, or --data 'torchvision://CIFAR10?root=FOLDER'"
-            )
-        address, told = data, f"CIFAR-10 (`{data}`)"
+        address, told = cifar10(data), f"CIFAR-10 (`{data}`)"
     return _SIZES[scale], f"{address}{'&' if '?' in address else '?'}", told
 
 

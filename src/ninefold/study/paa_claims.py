@@ -1,11 +1,10 @@
 """Patch AutoAugment in its three credits, beside its control and other augmentations."""
 
 from ninefold.augment.config import Augment, Patches
-from ninefold.core.errors import Refused
 from ninefold.engine.config import Run
 from ninefold.recipes.paa import paa_cifar10
 from ninefold.report.measured import Scale
-from ninefold.study.plan import Comparison, Plan, Trained
+from ninefold.study.plan import Comparison, Plan, Trained, cifar10
 
 SMOKE = "synthetic://classification?size=32&train=64&val=24&test=48"
 
@@ -49,12 +48,7 @@ def paa(scale: Scale, data: str, *, subject: str, against: str) -> Plan:
     if scale == "smoke":
         address, told, seeds = data or SMOKE, f"generated pictures (`{SMOKE}`)", 2
     else:
-        if not data:
-            raise Refused(
-                "reproduce: this needs CIFAR-10; --data FOLDER names one with "
-                "{train,test}/<class>/*.jpg, or --data 'torchvision://CIFAR10?root=FOLDER'"
-            )
-        address, told, seeds = data, f"CIFAR-10 (`{data}`)", 6
+        address, told, seeds = cifar10(data), f"CIFAR-10 (`{data}`)", 6
     if scale == "gpu":
         seeds = 5
     picks = scale == "laptop"

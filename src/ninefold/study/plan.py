@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ninefold.core.errors import Refused
 from ninefold.engine.config import Run
 from ninefold.report.measured import Table
 
@@ -111,6 +112,20 @@ class Plan:
     comparisons: tuple[Comparison, ...]
     seeds: int
     data: str
+
+
+def cifar10(data: str) -> str:
+    """The address of CIFAR-10 that was given.
+
+    Raises:
+        Refused: none was.
+    """
+    if not data:
+        raise Refused(
+            "reproduce: this needs CIFAR-10; --data FOLDER names one with "
+            "{train,test}/<class>/*.jpg, or --data 'torchvision://CIFAR10?root=FOLDER'"
+        )
+    return data
 
 
 def described(arm: Arm) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ninefold.augment.config import Augment
-from ninefold.core.errors import Refused
 from ninefold.core.options import read_options
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import read_lines
@@ -28,7 +27,7 @@ from ninefold.models.create import create_model
 from ninefold.recipes.everyday import quickstart
 from ninefold.report.measured import Scale, Table
 from ninefold.study.kept import tested_value
-from ninefold.study.plan import Comparison, Plan, Read, Trained
+from ninefold.study.plan import Comparison, Plan, Read, Trained, cifar10
 
 HERE = "ninefold.study.progressive_claims"
 MAGNITUDES = (5, 10, 15)
@@ -205,13 +204,9 @@ def _photos(setting: _Setting, data: str) -> tuple[str, str]:
     """Address and what a result says of it."""
     if setting.data.startswith("synthetic"):
         return data or setting.data, f"`{data}`" if data else f"{setting.told} (`{setting.data}`)"
-    if not data:
-        raise Refused(
-            "reproduce: this needs CIFAR-10; --data FOLDER names one with "
-            "{train,test}/<class>/*.jpg, or --data 'torchvision://CIFAR10?root=FOLDER'"
-        )
-    join = "&" if "?" in data else "?"
-    address = f"{data}{join}{setting.data}" if setting.data else data
+    whole = cifar10(data)
+    join = "&" if "?" in whole else "?"
+    address = f"{whole}{join}{setting.data}" if setting.data else whole
     return address, f"{setting.told} (`{address}`)"
 
 

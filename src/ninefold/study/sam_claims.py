@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ninefold.augment.config import Augment
-from ninefold.core.errors import Refused
 from ninefold.core.preprocess import Preprocess
 from ninefold.core.results import write_json
 from ninefold.engine.config import Run
@@ -21,7 +20,7 @@ from ninefold.optim.config import AdamW, Optim, Sam, Sgd
 from ninefold.recipes.everyday import quickstart
 from ninefold.report.measured import Scale
 from ninefold.study.kept import tested_value
-from ninefold.study.plan import Arm, Comparison, Plan, Read, Trained
+from ninefold.study.plan import Arm, Comparison, Plan, Read, Trained, cifar10
 from ninefold.tasks.config import Loss
 
 Model = Literal["vit", "mixer", "resnet"]
@@ -153,14 +152,10 @@ def sam_most_for_vits(scale: Scale, data: str) -> Plan:
 def _data(scale: Scale, data: str) -> tuple[str, str, int]:
     if scale == "smoke":
         return data or SMOKE, f"`{data}`" if data else f"generated pictures (`{SMOKE}`)", 2
-    if not data:
-        raise Refused(
-            "reproduce: this needs CIFAR-10; --data FOLDER names one with "
-            "{train,test}/<class>/*.jpg, or --data 'torchvision://CIFAR10?root=FOLDER'"
-        )
+    whole = cifar10(data)
     if scale == "gpu":
-        return data, f"CIFAR-10 (`{data}`)", 5
-    part = f"{data}{'&' if '?' in data else '?'}per_class={PER_CLASS}"
+        return whole, f"CIFAR-10 (`{data}`)", 5
+    part = f"{whole}{'&' if '?' in data else '?'}per_class={PER_CLASS}"
     told = f"CIFAR-10 (`{data}`), {PER_CLASS} training images of each class, all test images"
     return part, told, 3
 

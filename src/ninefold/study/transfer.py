@@ -1,11 +1,10 @@
 """Pre-training on five classes, then few photos of five others: does it beat starting anew?"""
 
-from ninefold.core.errors import Refused
 from ninefold.core.preprocess import Preprocess
 from ninefold.engine.config import Run
 from ninefold.recipes.everyday import finetune, quickstart
 from ninefold.report.measured import Scale
-from ninefold.study.plan import Best, Comparison, Plan, Trained
+from ninefold.study.plan import Best, Comparison, Plan, Trained, cifar10
 
 SEEN = ("airplane", "automobile", "bird", "cat", "deer")
 UNSEEN = ("dog", "frog", "horse", "ship", "truck")
@@ -28,13 +27,8 @@ def swin_transfer(scale: Scale, data: str) -> Plan:
         address, sizes, seeds = data or SMOKE, (2, 4), 2
         told = f"`{data}`" if data else f"generated pictures of 16 pixels (`{SMOKE}`)"
     else:
-        if not data:
-            raise Refused(
-                "reproduce: this needs CIFAR-10; --data FOLDER names one with "
-                "{train,test}/<class>/*.jpg, or --data 'torchvision://CIFAR10?root=FOLDER'"
-            )
         parts = (",".join(SEEN), ",".join(UNSEEN))
-        address, sizes, seeds = data, (20, 100, 500), 3 if scale == "laptop" else 5
+        address, sizes, seeds = cifar10(data), (20, 100, 500), 3 if scale == "laptop" else 5
         told = f"CIFAR-10 (`{data}`); pre-trained on {', '.join(SEEN)}, then {', '.join(UNSEEN)}"
     join = "&" if "?" in address else "?"
     seen, unseen = (f"{address}{join}classes={names}" for names in parts)
