@@ -234,7 +234,8 @@ def _fetch(address: str) -> Path:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
 
 
 def _read_pickle(path: Path) -> tuple[dict[str, Any], dict[str, str]]:

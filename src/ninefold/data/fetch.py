@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ninefold.core.batch import Batch, Sample
 from ninefold.core.errors import Failed, Refused, printable
-from ninefold.core.noise import mixed
+from ninefold.core.noise import mixed, start_generators
 from ninefold.data.records import Records
 
 Transform = Callable[[Sample, torch.Generator, int], Sample]
@@ -70,10 +70,7 @@ class Fetch:
     def _sample(self, request: Request, generator: torch.Generator) -> Sample:
         value = mixed(self.seed, request.epoch, request.index)
         generator.manual_seed(value)
-        # A user's own data set or transform may draw from the global generators instead.
-        torch.default_generator.manual_seed(value)
-        np.random.seed(value & 0xFFFFFFFF)  # noqa: NPY002
-        random.seed(value)
+        start_generators(value)
         place = max(request.index, 0)
         try:
             sample = self.records.load(place)
@@ -91,14 +88,14 @@ class Fetch:
 def in_this_process() -> Iterator[None]:
     """Samples are made on one thread, as in a worker, and leave the global generators alone."""
     threads = torch.get_num_threads()
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - as below
     torch.set_num_threads(1)  # sums over an image would differ in their last bits
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.set_rng_state(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
+        np.random.set_state(states[1])  # noqa: NPY002 - the global one is what was seeded
         random.setstate(states[2])
 
 

@@ -99,7 +99,8 @@ def _start(number: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     info = get_worker_info()
     assert info is not None
-    info.dataset.board[2 * number] = os.getpid()  # type: ignore[attr-defined]
+    assert isinstance(info.dataset, _Worker)
+    info.dataset.board[2 * number] = os.getpid()
 
 
 def _same(value: Any) -> Any:

@@ -12,7 +12,7 @@ import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
@@ -38,7 +38,7 @@ from ninefold.engine.prepare import Prepare
 from ninefold.engine.remarks import fitted, refuse_small, remarks
 from ninefold.engine.stages import Course, check_stages
 from ninefold.engine.update import Objective, State
-from ninefold.layers.conv import fast_layout
+from ninefold.layers.conv import lay_out
 from ninefold.models.create import create_model
 from ninefold.models.depth import freeze, rate_scales, save_memory, set_head_bias
 from ninefold.models.load import load_weights
@@ -122,8 +122,8 @@ def build(run: Run, world: int) -> Parts:
     torch.manual_seed(run.seed)
     model = create_model(run.model, drop_path=run.drop_path, **options)
     refuse_small(run, model)
-    model.to(memory_format=fast_layout(model))  # pyright: ignore[reportCallIssue]: torch's stub
-    setattr(model, "classes", data.classes)  # noqa: B010 - load_weights compares them by name
+    lay_out(model)
+    cast(Any, model).classes = data.classes  # load_weights compares them by name
     if run.head_bias:
         set_head_bias(model, run.head_bias, where=run.model)
     if run.weights:

@@ -26,7 +26,7 @@ from ninefold.core.preprocess import Preprocess
 from ninefold.engine.config import Run
 from ninefold.engine.stages import Course, batch_augment
 from ninefold.engine.update import State, Update, descend
-from ninefold.layers.conv import fast_layout
+from ninefold.layers.conv import lay_out
 from ninefold.models.create import create_model
 from ninefold.models.load import load_weights
 from ninefold.models.presets import published
@@ -150,7 +150,7 @@ def add_agent(run: Run, state: State, fabric: Fabric) -> None:
         agent = PhotoAgent(trunk, channels=channels, num_operations=number, grid=patches.grid)
     else:
         agent = PatchAgent(num_operations=number, grid=patches.grid, widths=patches.widths)
-    agent.to(memory_format=fast_layout(agent))  # pyright: ignore[reportCallIssue]: torch's stub
+    lay_out(agent)
     state.extra[AGENT] = fabric.setup_module(agent).train()
     optimizer = torch.optim.SGD(
         agent.parameters(), lr=patches.lr, momentum=0.9, nesterov=True, weight_decay=1e-4

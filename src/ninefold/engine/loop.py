@@ -4,18 +4,15 @@ Batch, noise, learning rate and whatever else changes with time are functions of
 a resumed run repeats an uninterrupted one bit for bit (tests/engine/test_resume.py).
 """
 
-import random
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from ninefold.core.batch import Batch
-from ninefold.core.noise import mixed
+from ninefold.core.noise import mixed, start_generators
 from ninefold.engine.update import State, Update
 
 Hook = Callable[[State, Batch, dict[str, Tensor]], None]
@@ -53,7 +50,7 @@ def fit(
             logs = update(fabric, state, batch)
             state.step += 1
             if state.ema is not None:
-                cast(Any, state.ema).update(state.model)
+                state.ema.update(state.model)
             for hook in after_step:
                 hook(state, batch, logs)
 
@@ -64,10 +61,8 @@ def seed_noise(seed: int, step: int, rank: int, device: torch.device) -> None:
     `torch.manual_seed` does the same for every device there is, at a hundred times the cost.
     """
     value = mixed(seed, step, rank)
-    torch.default_generator.manual_seed(value)
+    start_generators(value)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index or 0].manual_seed(value)
     elif device.type == "mps":
         torch.mps.manual_seed(value)
-    np.random.seed(value & 0xFFFFFFFF)  # noqa: NPY002 - a user's own augmentation may draw from it
-    random.seed(value)

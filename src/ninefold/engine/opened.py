@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ from ninefold.engine.folder import MODEL, RUN
 from ninefold.engine.matching import by_name, choose_split, plain_address, some_of
 from ninefold.engine.prediction import Prediction, images_given
 from ninefold.engine.prepare import Prepare
-from ninefold.layers.conv import fast_layout
+from ninefold.layers.conv import lay_out
 from ninefold.models.create import create_model, preset_of
 from ninefold.models.load import LoadReport, classes_in, load_weights
 from ninefold.models.presets import published
@@ -356,8 +356,8 @@ def _ready(
     weights: dict[str, Any] | None = None,
 ) -> Opened:
     where = best_device() if device is None else torch.device(device)
-    model.to(memory_format=fast_layout(model))  # pyright: ignore[reportCallIssue]: torch's stub
-    setattr(model, "classes", classes)  # noqa: B010 - a module's attributes are tensors to pyright
+    lay_out(model)
+    cast(Any, model).classes = classes
     return Opened(
         name=name,
         model=model.to(where).eval(),

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from ninefold.core.batch import Batch
 from ninefold.core.errors import Failed
@@ -29,6 +29,7 @@ from ninefold.engine.failure import out_of_memory, peak_memory
 from ninefold.engine.feed import preparation, training_batches
 from ninefold.engine.stages import Course
 from ninefold.engine.update import Objective
+from ninefold.layers.norm import BATCH_NORMS
 from ninefold.optim.average import Ema
 from ninefold.optim.build import make_optimizer
 
@@ -69,7 +70,7 @@ def fewest_parts(parts: Parts, fabric: Fabric, *, room: int | None = None) -> tu
     finally:
         trial.end()
     note = f"batches of {run.batch_size} in {chosen} part{'s' * (chosen > 1)} of {share // chosen}"
-    norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in parts.model.modules())  # pyright: ignore[reportPrivateUsage]
+    norms = any(isinstance(m, BATCH_NORMS) for m in parts.model.modules())
     if chosen > 1 and norms:
         note += f" images; BatchNorm sees {share // chosen} at a time"
     return chosen, note

@@ -3,8 +3,9 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -14,6 +15,10 @@ from ninefold.core.errors import Stopped
 SAVE, STOP, INTERRUPT, TERMINATE = 1, 2, 3, 4
 """What was asked for, the stronger the larger; `STOP` comes from an observer."""
 _EXIT_CODES = {STOP: 0, INTERRUPT: 130, TERMINATE: 143}
+
+
+Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
+"""What Python says of the handler of a signal."""
 
 
 class Signals:
@@ -28,7 +33,7 @@ class Signals:
         self.stopped: Stopped | None = None
         """What an observer raised to end the run."""
         self._process = os.getpid()
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -41,7 +46,7 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
         self._before = {}
 
     def stop(self, stopped: Stopped) -> None:

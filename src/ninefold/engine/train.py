@@ -304,7 +304,7 @@ class _Training:
                 raise self.signals.stopped_at(f"stopped at step {step}, as saved before") from None
 
     def averaged(self, state: State) -> torch.nn.Module:
-        return state.ema.module if state.ema is not None else state.model  # type: ignore[return-value]
+        return state.ema.module if state.ema is not None else state.model
 
     def keep_best(self, state: State) -> None:
         if self.first_rank:

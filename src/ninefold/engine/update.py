@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from ninefold.core.batch import Batch
 from ninefold.layers.norm import keep_statistics
+from ninefold.optim.average import Ema
 from ninefold.optim.sam import SAM
 from ninefold.tasks.task import Task
 
@@ -62,7 +63,7 @@ class State:
 
     objective: nn.Module
     optimizer: Optimizer
-    ema: nn.Module | None = None
+    ema: Ema | None = None
     step: int = 0
     """Optimizer steps already taken."""
     best: float = float("-inf")
@@ -101,6 +102,7 @@ def descend(
             elsewhere the caller looks at the logs, since asking here would wait for the device.
     """
     logs: dict[str, Tensor] = {}
+    untyped: Any = fabric  # its type of a wrapped module is private
     sam = state.optimizer if isinstance(state.optimizer, SAM) else None
     shards = sam.shards if sam else 1
     parts = batch.split(accumulate * shards)
@@ -115,7 +117,7 @@ def descend(
         with keep_statistics(state.model) if climbed else nullcontext():
             for i, part in enumerate(parts[first : first + accumulate]):
                 alone = apart or i < accumulate - 1
-                with fabric.no_backward_sync(state.objective, enabled=alone):  # type: ignore[arg-type]
+                with untyped.no_backward_sync(state.objective, enabled=alone):
                     losses = state.objective(part)
                     fabric.backward(losses["loss"] / accumulate)
                 _add(found, losses, 1 / accumulate)

@@ -103,6 +103,13 @@ def fast_layout(model: nn.Module) -> torch.memory_format:
     return torch.channels_last if 2 * kernels > total else torch.contiguous_format
 
 
+def lay_out(model: nn.Module) -> torch.memory_format:
+    """Put a model's weights into its `fast_layout`, which is returned."""
+    layout = fast_layout(model)
+    model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]: torch's stub lacks it
+    return layout
+
+
 def max_pool(x: Float[Tensor, "b c h w"], *, padding: Padding) -> Float[Tensor, "b c _h _w"]:
     """The largest of 3 x 3 pixels, every second row and column; padding never wins."""
     if padding == "symmetric":

@@ -105,7 +105,7 @@ def is_eager(x: Tensor) -> bool:
         not torch.compiler.is_compiling()
         and type(x) is Tensor
         and x.device.type == "cpu"
-        and torch._C._functorch.maybe_current_level() is None  # pyright: ignore[reportAttributeAccessIssue]
+        and torch._C._functorch.maybe_current_level() is None  # pyright: ignore[reportAttributeAccessIssue]: no public way
         and not torch._C._len_torch_dispatch_stack()
         and not torch._C._is_tracing()
     )

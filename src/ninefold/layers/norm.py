@@ -7,6 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+BATCH_NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
+INSTANCE_NORMS = nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d
+
 
 @contextmanager
 def keep_statistics(module: nn.Module) -> Generator[None]:
@@ -48,5 +51,4 @@ def _undone(module: nn.Module) -> Generator[None]:
 
 
 def _norms(module: nn.Module) -> list[Any]:
-    kind = nn.modules.batchnorm._NormBase  # pyright: ignore[reportPrivateUsage]
-    return [part for part in module.modules() if isinstance(part, kind)]
+    return [part for part in module.modules() if isinstance(part, BATCH_NORMS + INSTANCE_NORMS)]

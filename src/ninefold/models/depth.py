@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ninefold.core.errors import Refused
+from ninefold.layers.norm import BATCH_NORMS
 
 Stages = Sequence[Sequence[tuple[str, ...]]]
 
@@ -128,7 +129,7 @@ def save_memory(model: nn.Module, *, where: str) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise Refused(f"{where}: cannot checkpoint gradients ({reason}); leave it off") from None
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]
+        if isinstance(module, BATCH_NORMS):
             module.register_forward_pre_hook(_hold_statistics)
             # A recomputation may end within a norm, once it has all that it has to save.
             module.register_forward_hook(_let_statistics_go, always_call=True)
@@ -150,7 +151,7 @@ def _let_statistics_go(module: Any, _: Any, __: Any) -> None:
 
 def _recomputing() -> bool:
     """Whether a backward pass is under way, which is when checkpointed blocks run again."""
-    return torch._C._current_graph_task_id() != -1  # pyright: ignore
+    return torch._C._current_graph_task_id() != -1  # pyright: ignore[reportPrivateUsage]: no public way
 
 
 def set_head_bias(model: nn.Module, bias: float, *, where: str) -> None:

@@ -3,6 +3,8 @@
 Source: Polyak averaging with exponential weights; the start is corrected as in Adam (Kingma and Ba
 2015, arXiv 1412.6980, section 3).
 """
+# pyright: reportPrivateImportUsage=false
+# The `torch._foreach_` functions, which torch's own optimizers call, have no public names.
 
 from copy import deepcopy
 from typing import Any, Literal, Self
@@ -53,7 +55,7 @@ class Ema(nn.Module):
                 current.append(theirs)
             else:
                 mine.copy_(theirs)
-        torch._foreach_lerp_(averaged, current, self.share)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_lerp_(averaged, current, self.share)
 
     @property
     def share(self) -> float:

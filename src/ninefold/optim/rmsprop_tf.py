@@ -3,6 +3,8 @@
 Source: google/automl (efficientnetv2), `tf.train.RMSPropOptimizer`; efficientnetv2-paa
 specification, section A8.
 """
+# pyright: reportPrivateImportUsage=false
+# The `torch._foreach_` functions, which torch's own optimizers call, have no public names.
 
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +61,7 @@ class RMSpropTF(Optimizer):
         )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]: torch's stub has overloads
         """Take one step; returns what `closure` does, where there is one."""
         loss = None
         if closure is not None:
@@ -82,11 +84,11 @@ def _update(group: dict[str, Any], weights: list[Any], states: list[dict[str, An
     squares = [state["square"] for state in states]
     moments = [state["momentum"] for state in states]
     if group["weight_decay"]:
-        gradients = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
-    torch._foreach_mul_(squares, group["decay"])  # pyright: ignore[reportPrivateImportUsage]
-    torch._foreach_addcmul_(squares, gradients, gradients, 1 - group["decay"])  # pyright: ignore[reportPrivateImportUsage]
-    roots = torch._foreach_add(squares, group["eps"])  # pyright: ignore[reportPrivateImportUsage]
-    torch._foreach_sqrt_(roots)  # pyright: ignore[reportPrivateImportUsage]
-    torch._foreach_mul_(moments, group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
-    torch._foreach_addcdiv_(moments, gradients, roots, float(group["lr"]))  # pyright: ignore[reportPrivateImportUsage]
-    torch._foreach_sub_(weights, moments)  # pyright: ignore[reportPrivateImportUsage]
+        gradients = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
+    torch._foreach_mul_(squares, group["decay"])
+    torch._foreach_addcmul_(squares, gradients, gradients, 1 - group["decay"])
+    roots = torch._foreach_add(squares, group["eps"])
+    torch._foreach_sqrt_(roots)
+    torch._foreach_mul_(moments, group["momentum"])
+    torch._foreach_addcdiv_(moments, gradients, roots, float(group["lr"]))
+    torch._foreach_sub_(weights, moments)

@@ -4,6 +4,8 @@ Source: Foret et al. 2021, arXiv 2010.01412, equations 2 and 3 (SAM); Kwon et al
 2102.11600 (ASAM); Zhuang et al. 2022, arXiv 2203.08065, algorithm 1 (GSAM). What the reference
 programs do beside that: vit-augreg-sam specification, sections 9 and 10.
 """
+# pyright: reportPrivateImportUsage=false
+# The `torch._foreach_` functions, which torch's own optimizers call, have no public names.
 
 import logging
 from collections.abc import Callable, Iterator
@@ -112,7 +114,7 @@ class SAM(Optimizer):
         self.param_groups, self.state = self.base.param_groups, self.base.state
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]: torch's stub has overloads
         """Take one step.
 
         Args:
@@ -205,8 +207,8 @@ class SAM(Optimizer):
         saved.extend((p, p.clone()) for _, parameters in groups for p in parameters)
         for (radius, parameters), gradients in zip(groups, moves, strict=True):
             if parameters:
-                torch._foreach_mul_(gradients, share)  # pyright: ignore[reportPrivateImportUsage]
-                torch._foreach_add_(parameters, gradients, alpha=radius)  # pyright: ignore[reportPrivateImportUsage]
+                torch._foreach_mul_(gradients, share)
+                torch._foreach_add_(parameters, gradients, alpha=radius)
 
     def _radius(self, group: dict[str, Any]) -> float:
         return group["rho"]

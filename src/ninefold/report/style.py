@@ -7,7 +7,7 @@ hold for one drawing only. Widths are 8 inches at 100 dots an inch, so 800 pixel
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import matplotlib
 from matplotlib import font_manager
@@ -18,6 +18,9 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.textpath import TextToPath
 
 from ninefold.core.errors import printable
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 P = ParamSpec("P")
 
@@ -99,7 +102,7 @@ def without_font(classes: Sequence[str]) -> str:
 
 def styled(draw: Callable[P, None]) -> Callable[P, None]:
     """Run a drawing function under the common settings, and restore the caller's after it."""
-    settings: dict[str, Any] = {
+    settings: dict[RcKeyType, Any] = {
         "font.family": _fonts()[0],
         "font.size": 10,
         "text.parse_math": False,
@@ -118,8 +121,7 @@ def styled(draw: Callable[P, None]) -> Callable[P, None]:
     def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
-            for key, value in settings.items():
-                matplotlib.rcParams[key] = value  # type: ignore[index]
+            matplotlib.rcParams.update(settings)
             draw(*args, **kwargs)
 
     return drawn

@@ -22,7 +22,7 @@ from ninefold.engine.build import build, set_up
 from ninefold.engine.co_train import update_of
 from ninefold.engine.config import Run
 from ninefold.engine.device import launch
-from ninefold.layers.conv import fast_layout
+from ninefold.layers.conv import lay_out
 from ninefold.recipes.paa import paa_cifar10
 from ninefold.report.measured import Scale, Table
 from ninefold.study.plan import Comparison, Plan, Timed
@@ -116,7 +116,7 @@ def _step(update: Any, fabric: Any, state: Any, x: Tensor, labels: Tensor) -> ob
 
 def _parts_alone(x: Tensor, pixels: Tensor) -> dict[str, Callable[[], object]]:
     agent = PatchAgent().to(x.device).train()
-    agent.to(memory_format=fast_layout(agent))  # pyright: ignore[reportCallIssue]: torch's stub
+    lay_out(agent)
     optimizer = torch.optim.SGD(agent.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
     form = (len(x), 2, 2)
     operations = torch.randint(len(OPERATIONS), form, device=x.device)

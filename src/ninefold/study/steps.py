@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ninefold.core.errors import Refused
-from ninefold.layers.conv import fast_layout
+from ninefold.layers.conv import lay_out
 from ninefold.report.benched import Mode, Precision
 
 
@@ -62,10 +62,8 @@ def work_of(
         Refused: bf16 weights in training; a model without `(b, k)` logits.
     """
     device = images.device
-    layout = fast_layout(model)
     model.train(mode == "training").to(device)
-    model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]: torch's stub lacks it
-    images = images.to(memory_format=layout)
+    images = images.to(memory_format=lay_out(model))
     if precision == "bf16-weights":
         if mode == "training":
             raise Refused("bench: bf16-weights is for inference; bf16 trains by autocast")
