@@ -28,16 +28,14 @@ from ninefold.data.open import open_images
 from ninefold.data.records import Records
 from ninefold.engine.device import launch
 from ninefold.engine.prepare import Prepare
-from ninefold.engine.update import Objective, State, descend
+from ninefold.engine.update import descend
 from ninefold.models.create import create_model, preset_of
-from ninefold.optim.build import make_optimizer
 from ninefold.optim.config import AdamW
 from ninefold.recipes.parts import AUGMENTS
-from ninefold.tasks.config import Loss
-from ninefold.tasks.create import make_task
+from ninefold.study.steps import state_of
 
 GOAL = 1.05
-CLASSES = tuple(f"class {i}" for i in range(10))
+CLASSES = 10
 PICTURES = 64
 
 
@@ -53,7 +51,7 @@ def pictures(data: str) -> Records:
         grown = torch.nn.functional.interpolate(coarse, (375, 500), mode="bicubic")
         grain = 0.05 * torch.randn(grown.shape, generator=generator)
         images = list((255 * (grown + grain)).clamp(0, 255).to(torch.uint8))
-    labels = [i % len(CLASSES) for i in range(len(images))]
+    labels = [i % CLASSES for i in range(len(images))]
     names = [str(i) for i in range(len(images))]
     return Records(names, labels, lambda i: Sample(images[i], labels[i]))
 
@@ -68,7 +66,7 @@ class Fed:
             records, transform=SampleAugment(augment, preprocess), batch_size=batch_size, seed=0,
             start_step=0, workers=0, image_size=preprocess.image_size,
         )  # fmt: skip
-        mix = BatchAugment(augment, len(CLASSES))
+        mix = BatchAugment(augment, CLASSES)
         self._prepare = Prepare(preprocess, torch.device("cpu"), lambda batch, _: mix(batch))
 
     def __call__(self) -> Batch:
@@ -80,10 +78,8 @@ def steps(name: str) -> Callable[[Batch], None]:
     """The training step of a model."""
     torch.manual_seed(0)
     fabric, _, _ = launch("32-true")
-    model = create_model(name, num_classes=len(CLASSES))
-    objective = fabric.setup_module(Objective(model, make_task("classification", CLASSES, Loss())))
-    optimizer = fabric.setup_optimizers(make_optimizer(model, AdamW()))
-    state = State(objective, optimizer)  # type: ignore[arg-type]
+    model = create_model(name, num_classes=CLASSES)
+    state = state_of(fabric, model, AdamW(), CLASSES)
 
     def step(batch: Batch) -> None:
         descend(fabric, state, batch)

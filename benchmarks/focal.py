@@ -9,13 +9,12 @@ their quartiles. Focal-T has 1.10 times the multiply-adds.
 """
 
 import argparse
-import statistics
 
 import torch
 
 from ninefold.study.peers import build, subject_of
 from ninefold.study.steps import random_images, work_of
-from ninefold.study.timing import interleave, matrix_probe, repeats_for, seconds_of
+from ninefold.study.timing import interleave, matrix_probe, samples_of
 
 OFFICIAL = {1: 1.74, 8: 2.78}
 CPU = torch.device("cpu")
@@ -27,19 +26,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    ours = build(subject_of("focal_tiny"), "ninefold")
-    swin = build(subject_of("swin_tiny"), "torchvision")
+    models = {
+        "focal": build(subject_of("focal_tiny"), "ninefold"),
+        "swin": build(subject_of("swin_tiny"), "torchvision"),
+    }
     for batch_size, official in OFFICIAL.items():
         images = random_images(batch_size, 3, 224)
-        samples = {}
-        for name, model in (("focal", ours), ("swin", swin)):
-            work = work_of(model, images, mode="inference", precision="fp32")
+        works = {
+            name: work_of(model, images, mode="inference", precision="fp32")
+            for name, model in models.items()
+        }
+        for work in works.values():
             work()
-            repeats = repeats_for(seconds_of(work, CPU))
-            samples[name] = lambda work=work, repeats=repeats: seconds_of(work, CPU, repeats)
-        rounds = interleave(samples, matrix_probe(CPU), options.rounds)
-        pairs = zip(rounds.seconds["focal"], rounds.seconds["swin"], strict=True)
-        low, middle, high = statistics.quantiles([a / b for a, b in pairs], n=4)
+        rounds = interleave(samples_of(works, CPU), matrix_probe(CPU), options.rounds)
+        low, middle, high = rounds.ratios("focal", to="swin")
         print(
             f"batch {batch_size}: {middle:.2f} of Swin-T ({low:.2f} to {high:.2f}), "
             f"{middle / official:.2f} of the authors' ratio",

@@ -26,16 +26,15 @@ from ninefold.engine.device import launch
 from ninefold.engine.hooks import FiniteWatch, Logger
 from ninefold.engine.loop import fit
 from ninefold.engine.prepare import Prepare
-from ninefold.engine.update import Objective, State, descend
+from ninefold.engine.update import State, descend
 from ninefold.models.create import create_model, preset_of
 from ninefold.optim.build import make_optimizer
 from ninefold.optim.config import AdamW, Schedule
 from ninefold.optim.schedule import factor
-from ninefold.tasks.config import Loss
-from ninefold.tasks.create import make_task
+from ninefold.study.steps import state_of
 
 GOAL = 1.03
-CLASSES = tuple(f"class {i}" for i in range(10))
+CLASSES = 10
 
 
 class Nobody:
@@ -52,7 +51,7 @@ class Nobody:
 def bare_steps(name: str, images: torch.Tensor, labels: torch.Tensor) -> Callable[[int], None]:
     """Steps of a loop that has nothing that is not needed."""
     torch.manual_seed(0)
-    model = create_model(name, num_classes=len(CLASSES))
+    model = create_model(name, num_classes=CLASSES)
     optimizer = make_optimizer(model, AdamW())
     x = Prepare(Preprocess(), torch.device("cpu"))(Batch(x=images)).x
 
@@ -70,10 +69,8 @@ def our_steps(name: str, images: torch.Tensor, labels: torch.Tensor) -> Callable
     """Steps of the loop that `ninefold train` runs."""
     torch.manual_seed(0)
     fabric, _, _ = launch("32-true")
-    model = create_model(name, num_classes=len(CLASSES))
-    objective = fabric.setup_module(Objective(model, make_task("classification", CLASSES, Loss())))
-    optimizer = fabric.setup_optimizers(make_optimizer(model, AdamW()))
-    state = State(objective, optimizer)  # type: ignore[arg-type]
+    model = create_model(name, num_classes=CLASSES)
+    state = state_of(fabric, model, AdamW(), CLASSES)
     watch = FiniteWatch(fabric.device)
     logger = Logger(fabric, Nobody(), every=5, epoch=50, batch_size=len(images))
 
@@ -107,7 +104,7 @@ def compare(
     """Print and return our time over the bare loop's."""
     size = preset_of(name).preprocess.image_size
     images = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8)
-    labels = torch.arange(batch_size) % len(CLASSES)
+    labels = torch.arange(batch_size) % CLASSES
     ours, bare = our_steps(name, images, labels), bare_steps(name, images, labels)
     for steps in (ours, bare):
         steps(2)

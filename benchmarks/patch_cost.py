@@ -26,14 +26,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     samples, device = step_samples(options.model, options.batch_size)
-    seconds = interleave(samples, matrix_probe(device), options.rounds).seconds
+    rounds = interleave(samples, matrix_probe(device), options.rounds)
     print(f"{options.model}, batch {options.batch_size}, {device}, {options.threads} threads")
     for name in ("patches", "uniform"):
-        pairs = zip(seconds[name], seconds["plain"], strict=True)
-        low, middle, high = statistics.quantiles([a / b for a, b in pairs], n=4)
+        low, middle, high = rounds.ratios(name, to="plain")
         print(f"{name}: {middle:.3f} of a plain step ({low:.3f} to {high:.3f})")
     for name in ("plain", "patches", "uniform", *PARTS):
-        print(f"{1000 * statistics.median(seconds[name]):9.1f} ms  {name}")
+        print(f"{1000 * statistics.median(rounds.seconds[name]):9.1f} ms  {name}")
 
 
 if __name__ == "__main__":

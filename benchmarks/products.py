@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ninefold.study.peer_models import PEERS
 from ninefold.study.peers import build, subject_of
 from ninefold.study.steps import random_images, work_of
-from ninefold.study.timing import interleave, matrix_probe, repeats_for, seconds_of
+from ninefold.study.timing import interleave, matrix_probe, samples_of
 
 CPU = torch.device("cpu")
 
@@ -62,15 +62,11 @@ def main() -> None:
             for name, model in models.items()
         }
         works["products"] = products_of(build(subject, "ninefold"), images)
-        samples = {}
-        for name, work in works.items():
+        for work in works.values():
             work()
-            repeats = repeats_for(seconds_of(work, CPU))
-            samples[name] = lambda work=work, repeats=repeats: seconds_of(work, CPU, repeats)
-        rounds = interleave(samples, matrix_probe(CPU), options.rounds).seconds
-        fastest = min(models, key=lambda name: statistics.median(rounds[name]))
-        pairs = zip(rounds["products"], rounds[fastest], strict=True)
-        low, middle, high = statistics.quantiles([a / b for a, b in pairs], n=4)
+        rounds = interleave(samples_of(works, CPU), matrix_probe(CPU), options.rounds)
+        fastest = min(models, key=lambda name: statistics.median(rounds.seconds[name]))
+        low, middle, high = rounds.ratios("products", to=fastest)
         print(
             f"batch {batch_size}: the products alone take {middle:.2f} ({low:.2f} to {high:.2f}) "
             f"of the time of {fastest}, the fastest peer",

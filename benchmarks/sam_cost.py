@@ -9,19 +9,16 @@ clipping. Told is the median of the rounds' ratios, with their quartiles; two pa
 import argparse
 import statistics
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
 from ninefold.core.batch import Batch
-from ninefold.engine.update import Objective, State, descend
+from ninefold.engine.update import descend
 from ninefold.models.create import create_model
-from ninefold.optim.build import make_optimizer
 from ninefold.optim.config import AdamW, Asam, Gsam, Optim, Sam
+from ninefold.study.steps import state_of
 from ninefold.study.timing import interleave, matrix_probe, seconds_of
-from ninefold.tasks.config import Loss
-from ninefold.tasks.create import make_task
 
 GOAL = 2.05
 CONTESTANTS: dict[str, Optim] = {"base": AdamW(), "sam": Sam(), "asam": Asam(), "gsam": Gsam()}
@@ -33,10 +30,7 @@ def step_of(optim: Optim, options: argparse.Namespace) -> Callable[[], object]:
     model = create_model(options.model, num_classes=1000, image_size=options.image_size)
     model.to(options.device)
     fabric = Fabric(accelerator="cpu" if options.device == "cpu" else "cuda", devices=1)
-    task = make_task("classification", tuple(str(i) for i in range(1000)), Loss())
-    objective: Any = fabric.setup_module(Objective(model, task)).train()
-    made: Any = fabric.setup_optimizers(make_optimizer(model, optim))
-    state = State(objective, made)
+    state = state_of(fabric, model, optim, 1000)
     size = options.image_size
     x = torch.randn(options.batch_size, 3, size, size, device=options.device)
     y = torch.arange(options.batch_size, device=options.device)
@@ -67,8 +61,7 @@ def main() -> None:
     print(f"{options.model}, batch {options.batch_size}, {options.image_size} pixels, "
           f"{options.threads} threads: {kept} rounds kept, {left} left out")  # fmt: skip
     for name in options.kinds:
-        pairs = zip(rounds.seconds[name], rounds.seconds["base"], strict=True)
-        low, middle, high = statistics.quantiles([a / b for a, b in pairs], n=4)
+        low, middle, high = rounds.ratios(name, to="base")
         base = statistics.median(rounds.seconds["base"])
         print(f"{name}: {middle:.3f} of a base step ({low:.3f} to {high:.3f}; goal {GOAL}); "
               f"a base step {1000 * base:.0f} ms")  # fmt: skip

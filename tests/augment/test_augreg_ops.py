@@ -35,14 +35,9 @@ TABLE = {
     "Posterize": (0, 4, 6, 8),
     "Solarize": (0, 256, 384, 512),
     "SolarizeAdd": (0, 110, 165, 220),
-    "Color": (0.1, 1.9, 2.8, 3.7),
-    "Contrast": (0.1, 1.9, 2.8, 3.7),
-    "Brightness": (0.1, 1.9, 2.8, 3.7),
-    "Sharpness": (0.1, 1.9, 2.8, 3.7),
-    "ShearX": (0, 0.3, 0.45, 0.6),
-    "ShearY": (0, 0.3, 0.45, 0.6),
-    "TranslateX": (0, 100, 150, 200),
-    "TranslateY": (0, 100, 150, 200),
+    **dict.fromkeys(("Color", "Contrast", "Brightness", "Sharpness"), (0.1, 1.9, 2.8, 3.7)),
+    **dict.fromkeys(("ShearX", "ShearY"), (0, 0.3, 0.45, 0.6)),
+    **dict.fromkeys(("TranslateX", "TranslateY"), (0, 100, 150, 200)),
     "Cutout": (0, 40, 60, 80),
 }
 SIGNED = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")

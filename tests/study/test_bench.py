@@ -19,7 +19,7 @@ from ninefold.study.bench import Plan, bench
 from ninefold.study.memory import peak_memory
 from ninefold.study.peers import PEERS, build, subject_of, take_over
 from ninefold.study.steps import random_images, randomise, work_of
-from ninefold.study.timing import interleave, repeats_for, steady_rounds
+from ninefold.study.timing import Rounds, interleave, repeats_for, steady_rounds
 
 CPU = torch.device("cpu")
 PEERED = ("timm", "torchvision")
@@ -159,6 +159,11 @@ def test_each_contestant_is_first_in_its_turn() -> None:
 def test_short_work_is_repeated_within_a_sample() -> None:
     assert repeats_for(0.03) == 4
     assert repeats_for(5.0) == 1
+
+
+def test_ratios_are_taken_within_rounds() -> None:
+    rounds = Rounds({"a": (1.0, 4.0, 9.0), "b": (2.0, 4.0, 6.0)}, 0, True)
+    assert rounds.ratios("a", to="b") == [0.5, 1.0, 1.5]
 
 
 def test_a_peer_that_computes_something_else_is_found_and_ends_in_exit_code_1(

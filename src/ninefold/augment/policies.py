@@ -23,6 +23,7 @@ from ninefold.augment.randaugment import (
     OPERATIONS,
     Canvas,
     Magnitude,
+    drawing_from,
     to_pillow,
     to_tensor,
 )
@@ -99,9 +100,7 @@ class TorchvisionPolicy:
         self, image: UInt8[Tensor, "c h w"], generator: torch.Generator
     ) -> UInt8[Tensor, "c h w"]:
         """The changed image; the global generator is afterwards as it was."""
-        seed = int(torch.randint(2**62, (), generator=generator))
-        with torch.random.fork_rng(devices=()):
-            torch.default_generator.manual_seed(seed)
+        with drawing_from(generator):
             return to_tensor(self.transform(to_pillow(image)))
 
 

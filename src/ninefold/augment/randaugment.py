@@ -10,7 +10,8 @@ The tables below say what an operation of timm's does, and which argument it get
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,10 +177,18 @@ class TorchvisionRandAugment:
         """The changed image; torch's global generator is left as it was."""
         from torchvision.transforms import RandAugment as Theirs  # half a second
 
-        seed = int(torch.randint(2**62, (), generator=generator))
-        with torch.random.fork_rng(devices=()):
-            torch.default_generator.manual_seed(seed)
+        with drawing_from(generator):
             return Theirs(self.layers, self.magnitude)(image)
+
+
+@contextmanager
+def drawing_from(generator: torch.Generator) -> Generator[None]:
+    """Within, torch's global generator, which torchvision's transforms draw from, starts where a
+    draw of ours says; afterwards it is as it was."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=()):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 KINDS = ("rand", "augreg", "torchvision")

@@ -30,9 +30,9 @@ from ninefold.recipes.parts import (
 )
 from ninefold.tasks.config import Loss
 
-BATCH, WARMUP = 4096, 10_000
-"""Images and steps of pre-training."""
-IN1K_STEPS = 300 * 1_268_356 / BATCH
+BATCH, WARMUP, EPOCHS = 4096, 10_000, 300
+"""Images a step, steps of warm-up, and passes of pre-training."""
+IN1K_STEPS = EPOCHS * 1_268_356 / BATCH
 """Of 300 epochs of ImageNet-1k but for the hundredth that is held out; 30 epochs of ImageNet-21k
 take about as many."""
 
@@ -138,10 +138,8 @@ def augreg_in1k(
     rate = 0.1 if size in _DROPPING else 0.0
     by_default = Setting(_IN1K.get(size, "light1"), dropout=rate, drop_path=rate)
     setting = find_setting(augreg) if augreg else by_default
-    changes = {"epochs": 300, **changes} if not changes.get("steps") else changes
-    schedule = _rising(changes, 300)
-    run = _pretraining("augreg_in1k", name, data, setting, optim, augment, batch_size, schedule)
-    return finish(run.changed(head_bias=-6.9), changes)
+    run = _pretraining("augreg_in1k", name, data, setting, optim, augment, batch_size)
+    return finish(run.changed(head_bias=-6.9, schedule=_rising(changes, 300)), changes)
 
 
 def augreg_in21k(
@@ -162,10 +160,8 @@ def augreg_in21k(
     name = name_of(model)
     size = name.removeprefix("vit_").removesuffix("_384")
     setting = find_setting(augreg) if augreg else Setting(_IN21K.get(size, "light1"))
-    changes = {"epochs": 300, **changes} if not changes.get("steps") else changes
-    schedule = _rising(changes, 30)
-    run = _pretraining("augreg_in21k", name, data, setting, optim, augment, batch_size, schedule)
-    return finish(run.changed(head_bias=-10.0), changes)
+    run = _pretraining("augreg_in21k", name, data, setting, optim, augment, batch_size)
+    return finish(run.changed(head_bias=-10.0, schedule=_rising(changes, 30)), changes)
 
 
 def _pretraining(
@@ -176,7 +172,6 @@ def _pretraining(
     optim: object,
     augment: object,
     batch_size: int,
-    schedule: Schedule,
 ) -> Run:
     level = augment or AUGMENTS[f"augreg_{setting.augment}"]
     adamw = AdamW(lr=1e-3 * share(batch_size, BATCH), weight_decay=setting.weight_decay)
@@ -190,9 +185,8 @@ def _pretraining(
         augment=choose_augment(level),
         loss=Loss(sigmoid=True),
         optim=choose_optim(optim, adamw),
-        schedule=schedule,
         batch_size=batch_size,
-        epochs=300,
+        epochs=EPOCHS,
         clip_norm=1.0,
     )
 
@@ -229,7 +223,7 @@ def _rising(changes: dict[str, Any], epochs: float) -> Schedule:
     warmup = WARMUP / IN1K_STEPS
     if changes.get("steps"):
         return Schedule(warmup=warmup, start=0.0)
-    steps = round(WARMUP * min(1.0, changes["epochs"] / epochs))
+    steps = round(WARMUP * min(1.0, changes.get("epochs", EPOCHS) / epochs))
     return Schedule(warmup=warmup, warmup_steps=steps, start=0.0)
 
 

@@ -132,6 +132,16 @@ def efficientnet_v2_in21k(
     return finish(run, changes)
 
 
+_TUNING: dict[str, Any] = {
+    "reset_head": True,
+    "drop_path": 0.2,
+    "loss": Loss(label_smoothing=0.1),
+    "ema": 0.9996,
+    "ema_rule": "tensorflow",
+}
+"""What both fine-tunings have."""
+
+
 def finetune_efficientnet_v2_in21k(
     *,
     model: object = "efficientnet_v2_m",
@@ -161,17 +171,13 @@ def finetune_efficientnet_v2_in21k(
         model_options=_without_dropout(name),
         data=name_of(required(recipe, "data", data, IMAGENET)),
         weights=str(required(recipe, "weights", weights, "FILE with weights of ImageNet-21k")),
-        reset_head=True,
-        drop_path=0.2,
         preprocess=preprocess.changed(image_size=size),
         augment=choose_augment(augment or _cutout(size)),
-        loss=Loss(label_smoothing=0.1),
         optim=_rmsprop(optim, 0.0005 * share(batch_size, 256)),
         schedule=Schedule(kind="constant", warmup=1 / 15, start=0.0),
         batch_size=batch_size,
         epochs=15,
-        ema=0.9996,
-        ema_rule="tensorflow",
+        **_TUNING,
     )
     return finish(run, changes)
 
@@ -201,17 +207,13 @@ def finetune_efficientnet_v2(
         model=name,
         data=name_of(required(recipe, "data", data, "FOLDER with one folder a class")),
         weights=str(weights),
-        reset_head=True,
-        drop_path=0.2,
         preprocess=preprocess.changed(image_size=size),
         augment=choose_augment(augment or _cutout(size)),
-        loss=Loss(label_smoothing=0.1),
         optim=_rmsprop(optim, 0.001 * share(batch_size, 512), weight_decay=0.0),
         schedule=Schedule(kind="cosine", warmup=0.0),
         batch_size=batch_size,
         steps=10_000,
-        ema=0.9996,
-        ema_rule="tensorflow",
+        **_TUNING,
     )
     return finish(run, changes)
 

@@ -27,7 +27,7 @@ from ninefold.recipes.paa import paa_cifar10
 from ninefold.report.measured import Scale, Table
 from ninefold.study.plan import Comparison, Plan, Timed
 from ninefold.study.steps import random_images
-from ninefold.study.timing import interleave, matrix_probe, repeats_for, seconds_of
+from ninefold.study.timing import interleave, matrix_probe, samples_of
 
 PARTS = (
     "agents: choice",
@@ -98,11 +98,7 @@ def step_samples(
     works |= _parts_alone(x, pixels.to(device))
     for work in works.values():
         work()
-    repeats = {name: repeats_for(seconds_of(work, device)) for name, work in works.items()}
-    samples = {
-        name: partial(seconds_of, work, device, repeats[name]) for name, work in works.items()
-    }
-    return samples, device
+    return samples_of(works, device), device
 
 
 def _normalised(pixels: Tensor, run: Run) -> Tensor:

@@ -5,14 +5,20 @@ Shapes: b images, i image channels, s rows and columns, k classes.
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ninefold.core.errors import Refused
+from ninefold.engine.update import Objective, State
 from ninefold.layers.conv import lay_out
+from ninefold.optim.build import make_optimizer
+from ninefold.optim.config import Optim
 from ninefold.report.benched import Mode, Precision
+from ninefold.tasks.config import Loss
+from ninefold.tasks.create import make_task
 
 
 def random_images(
@@ -47,6 +53,14 @@ def randomise(model: nn.Module) -> None:
                 value.copy_(normal(value, 0.1, 1.0))
             elif isinstance(value, nn.Parameter):
                 value.copy_(normal(value, value[0].numel() ** -0.5))
+
+
+def state_of(fabric: Any, model: nn.Module, optim: Optim, num_classes: int) -> State:
+    """What the training of a classifier starts from, with that optimizer on that Fabric."""
+    task = make_task("classification", tuple(f"class {i}" for i in range(num_classes)), Loss())
+    objective: Any = fabric.setup_module(Objective(model, task))
+    optimizer: Any = fabric.setup_optimizers(make_optimizer(model, optim))
+    return State(objective, optimizer)
 
 
 def work_of(

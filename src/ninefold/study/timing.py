@@ -7,6 +7,7 @@ of known work is timed: rounds that ran at another speed than most are left out.
 
 import math
 import random
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ class Rounds:
     seconds: dict[str, tuple[float, ...]]
     discarded: int
     steady: bool
+
+    def ratios(self, name: str, to: str) -> list[float]:
+        """Quartiles of one contestant's time over another's, round by round."""
+        pairs = zip(self.seconds[name], self.seconds[to], strict=True)
+        return statistics.quantiles([a / b for a, b in pairs], n=4)
 
 
 def interleave(
@@ -108,10 +114,19 @@ def in_turns(
     place = device or torch.device("cpu")
     names = list(works)
     random.Random(seed).shuffle(names)
-    repeats = {name: repeats_for(seconds_of(works[name], place)) for name in names}
-    samples = {name: partial(seconds_of, works[name], place, repeats[name]) for name in names}
+    samples = samples_of({name: works[name] for name in names}, place)
     taken = interleave(samples, matrix_probe(place), rounds)
     return {name: sorted(values)[len(values) // 2] for name, values in taken.seconds.items()}
+
+
+def samples_of(
+    works: Mapping[str, Callable[[], object]], device: torch.device
+) -> dict[str, Callable[[], float]]:
+    """For each piece of work, which has been done before, what takes one sample in seconds."""
+    return {
+        name: partial(seconds_of, work, device, repeats_for(seconds_of(work, device)))
+        for name, work in works.items()
+    }
 
 
 def repeats_for(seconds: float) -> int:
