@@ -93,6 +93,18 @@ def test_of_a_vit_kernels_alone_decay() -> None:
         assert {"cls_token", "pos_embed"} <= others
 
 
+def test_of_a_focal_model_no_table_of_positions_decays() -> None:
+    """The authors skip every name that holds `relative_position_bias_table`: three kinds."""
+    with torch.device("meta"):
+        decayed, others = names(create_model("focal_atto"))
+    tables = {name for name in decayed | others if "relative_position_bias_table" in name}
+    assert {name.rpartition("table")[2].rstrip(".01") for name in tables} == {
+        "", "_to_neighbors", "_to_windows",
+    }  # fmt: skip
+    assert tables <= others
+    assert "layers.0.blocks.0.attn.qkv.weight" in decayed
+
+
 def test_decay_is_big_visions_which_follows_the_schedule_and_not_the_rate() -> None:
     """There a step is `w -= s(t) (0.001 adam + 0.0001 w)`, of kernels; of biases without decay."""
     torch.manual_seed(0)

@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 POSITION_TABLES = ("absolute_pos_embed", "relative_position_bias_table")
-"""Ends of the names of parameters that hold a value a position, and never decay."""
+"""In the names of parameters that hold a value a position, and never decay: Focal's tables for the
+ring and for coarse tokens have more behind it."""
 
 
 def parameter_groups(
@@ -26,9 +27,8 @@ def parameter_groups(
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            free = (
-                parameter.ndim <= 1 or name in exempt or name.endswith((".bias", *POSITION_TABLES))
-            )
+            table = any(part in name for part in POSITION_TABLES)
+            free = parameter.ndim <= 1 or name in exempt or name.endswith(".bias") or table
             scale = scales[name] if scales else 1.0
             groups.setdefault((scale, free), []).append(parameter)
     return [
