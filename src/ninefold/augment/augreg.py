@@ -325,4 +325,6 @@ def _moved(
 
 
 def _rounded(value: Float[Tensor, "h w"]) -> Int[Tensor, "h w"]:
-    return (value.abs().double() + 0.5).floor().long() * value.sign().long()
+    whole = value.abs().floor()
+    up = value.abs() - whole >= 0.5  # exact, where a sum with 0.5 in float32 would round
+    return (whole + up).long() * value.sign().long()

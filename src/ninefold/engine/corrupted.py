@@ -90,7 +90,9 @@ class _Corrupted:
     """A batch under one corruption."""
 
     def __init__(self, name: str, severity: int, seed: int, device: torch.device) -> None:
-        self._name, self._severity, self._device = name, severity, device
+        self._name, self._severity = name, severity
+        # Apple's devices have no float64, with which directions of streaks are rounded.
+        self._device = torch.device("cpu") if device.type == "mps" else device
         self._seed = mixed(seed, CORRUPTIONS.index(name), severity)
 
     def __call__(self, batch: Batch) -> Batch:

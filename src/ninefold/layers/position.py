@@ -44,8 +44,8 @@ def sincos_positions(
 ) -> Float[Tensor, "n c"]:
     """Sines and cosines of the column, then of the row, at `dim / 4` frequencies from 1 to 1e-4."""
     with torch.inference_mode(False):  # what is remembered must serve training, too
-        steps = torch.arange(dim // 4, dtype=torch.float64, device=device) / (dim // 4 - 1)
-        omega = 1e4**-steps
-        y = torch.arange(rows, device=device).repeat_interleave(columns)[:, None] * omega
-        x = torch.arange(columns, device=device).repeat(rows)[:, None] * omega
-        return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=1).float()
+        steps = torch.arange(dim // 4, dtype=torch.float64) / (dim // 4 - 1)
+        omega = 1e4**-steps  # on the CPU: Apple's devices have no float64
+        y = torch.arange(rows).repeat_interleave(columns)[:, None] * omega
+        x = torch.arange(columns).repeat(rows)[:, None] * omega
+        return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=1).float().to(device)
