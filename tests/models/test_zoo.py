@@ -437,3 +437,30 @@ def test_model_files_do_not_know_each_other() -> None:
         text = source.read_text()
         for other in families:
             assert f"ninefold.models.{other} " not in text
+
+
+def test_vits_and_mixers_begin_as_flax_initialises_them() -> None:
+    """Queries, keys and values are three kernels there, each with a fan-out of its own."""
+    torch.manual_seed(0)
+    expected = {
+        "qkv.weight": 96**-0.5,  # Xavier's: the root of 2 / (96 + 96)
+        "attn.proj.weight": 96**-0.5,
+        "mlp.fc1.weight": (2 / 480) ** 0.5,
+        "mlp.fc2.weight": (2 / 480) ** 0.5,
+        "mlp.fc1.bias": 1e-6,
+        "mlp.fc2.bias": 1e-6,
+        "pos_embed": 0.02,
+        "embed.proj.weight": 192**-0.5,  # LeCun's: the root of 1 / (3 * 8 * 8)
+        "stem.proj.weight": 192**-0.5,
+    }
+    for model in (create_model("vit_atto"), create_model("mixer_atto")):
+        for name, parameter in model.named_parameters():
+            std = next((std for end, std in expected.items() if name.endswith(end)), 0.0)
+            if std:
+                assert float(parameter.detach().std(correction=0)) == pytest.approx(
+                    std, rel=0.15
+                ), name
+            elif name.endswith(("attn.qkv.bias", "proj.bias", "head.weight", "head.bias")):
+                assert not parameter.any(), name
+    weight = create_model("vit_atto").get_parameter("patch_embed.proj.weight")
+    assert float(weight.detach().abs().max()) <= 2 / 0.87962566 * 192**-0.5

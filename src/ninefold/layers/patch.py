@@ -4,6 +4,7 @@ Source: Liu et al. 2021, arXiv 2103.14030, section 3.1.
 Shapes: b images, i image channels, h rows, w columns, c channels a token.
 """
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -39,6 +40,19 @@ class PatchEmbed(nn.Module):
         # Stated anew, since traced code would carry the convolution's own expression through all.
         x = x.reshape(b, height // self.patch[0], width // self.patch[1], -1)
         return x if self.norm is None else self.norm(x)
+
+
+_CUT = 0.87962566103423978
+"""Standard deviation of a normal distribution that is cut off at two of them."""
+
+
+@torch.no_grad()
+def lecun_normal_(proj: nn.Conv2d) -> None:
+    """Start a patch embedding as flax does: a cut-off normal of variance `1 / fan-in`, no bias."""
+    std = proj.weight[0].numel() ** -0.5 / _CUT
+    nn.init.trunc_normal_(proj.weight, std=std, a=-2 * std, b=2 * std)
+    if proj.bias is not None:
+        proj.bias.zero_()
 
 
 class PatchMerging(nn.Module):

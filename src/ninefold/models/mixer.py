@@ -16,6 +16,7 @@ from ninefold.core.errors import Refused
 from ninefold.layers.drop import DropPath, rising_rates
 from ninefold.layers.linear import Gelu
 from ninefold.layers.mlp import Mlp
+from ninefold.layers.patch import lecun_normal_
 
 
 class MixerBlock(nn.Module):
@@ -85,7 +86,9 @@ class Mixer(nn.Module):
                 f"pixels; nearest sizes that fit: {low} and {low + patch_size}"
             )
         self.size, self.use_checkpoint = (rows, columns), use_checkpoint
-        self.stem = nn.ModuleDict({"proj": nn.Conv2d(in_channels, dim, patch_size, patch_size)})
+        proj = nn.Conv2d(in_channels, dim, patch_size, patch_size)
+        lecun_normal_(proj)
+        self.stem = nn.ModuleDict({"proj": proj})
         self.blocks = nn.Sequential(
             *(
                 MixerBlock(

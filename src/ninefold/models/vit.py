@@ -19,6 +19,7 @@ from ninefold.core.errors import Refused, nearest
 from ninefold.layers.bottleneck import ResNetBody
 from ninefold.layers.drop import rising_rates
 from ninefold.layers.linear import Gelu
+from ninefold.layers.patch import lecun_normal_
 from ninefold.layers.position import Resize, resize_positions, sincos_positions
 from ninefold.layers.transformer import TransformerBlock
 
@@ -80,8 +81,8 @@ class ViT(nn.Module):
         resnet: `num_layers` (units of each block, empty for the root alone) and `width_factor` of
             a ResNet between image and patches; nothing for a plain ViT.
         use_checkpoint: Recompute blocks in the backward pass instead of keeping their activations.
-        init_std: Standard deviation of weights at the start, for DeiT 0.02; 0 for Xavier's uniform
-            weights and a head of zeros, as in the authors' code.
+        init_std: Standard deviation of weights at the start, for DeiT 0.02; 0 for what the authors'
+            code has: LeCun's normal patches, Xavier's uniform blocks and a head of zeros.
 
     Source: stochastic depth rises as AugReg's section 3.3 says; no public code has it for ViT.
     """
@@ -220,14 +221,22 @@ class ViT(nn.Module):
         return (rows, columns), (min(image[0], rows * step), min(image[1], columns * step))
 
     def _initialise(self, std: float) -> None:
-        for module in self.blocks.modules():
+        if not std:
+            proj = self.patch_embed["proj"]
+            assert isinstance(proj, nn.Conv2d)
+            lecun_normal_(proj)
+        for name, module in self.blocks.named_modules():
             if isinstance(module, nn.Linear):
-                if std:
-                    nn.init.trunc_normal_(module.weight, std=std)
-                else:
-                    nn.init.xavier_uniform_(module.weight)
+                apart = 3 if name.endswith(".qkv") else 1  # flax has three kernels
+                for kernel in module.weight.chunk(apart):
+                    if std:
+                        nn.init.trunc_normal_(kernel, std=std)
+                    else:
+                        nn.init.xavier_uniform_(kernel)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+                    if not std and ".mlp." in name:
+                        nn.init.normal_(module.bias, std=1e-6)
         for parameter in (self.pos_embed, *((self.cls_token, self.dist_token) if std else ())):
             if parameter is not None:
                 nn.init.trunc_normal_(parameter, std=0.02)
