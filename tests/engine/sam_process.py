@@ -21,6 +21,8 @@ OPTIMIZERS: dict[str, Optim] = {
     "sam, global": Sam(**SGD, local=False, options=("momentum=0.9",)),
     "sam, local": Sam(**SGD),
     "gsam, global": Gsam(**SGD, local=False),
+    "gsam, local": Gsam(**SGD),
+    "gsam, local, shards": Gsam(**SGD, shards=2),
     "asam, global": Asam(**SGD, local=False),
     "sam, global, adamw": Sam(lr=0.01, local=False),
     "adamw": AdamW(lr=0.01),
@@ -40,10 +42,11 @@ def trained(optim: Optim, fabric: Any) -> dict[str, Tensor]:
     objective = fabric.setup_module(Objective(model, task))
     state = State(objective, fabric.setup_optimizers(make_optimizer(model, optim)))
     draws = torch.Generator().manual_seed(1)
-    world, rank = fabric.world_size, fabric.global_rank
+    share = BATCH // fabric.world_size
+    mine = slice(fabric.global_rank * share, (fabric.global_rank + 1) * share)
     for _ in range(STEPS):
         x, y = torch.randn(BATCH, 3, 4, 4, generator=draws), torch.arange(BATCH) % 3
-        batch = Batch(x[rank::world], y[rank::world], torch.arange(BATCH)[rank::world])
+        batch = Batch(x[mine], y[mine], torch.arange(BATCH)[mine])
         descend(fabric, state, batch, accumulate=2, clip_norm=0.5)
     return {name: value.clone() for name, value in model.state_dict().items()}
 

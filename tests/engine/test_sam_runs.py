@@ -72,6 +72,11 @@ def test_two_ranks_stay_equal_to_the_bit_and_climb_together_as_one_process(tmp_p
                 assert key.endswith("bias") or difference > 1e-6, name
             else:
                 assert difference < 1e-6, (name, key, difference)
+    for kind in ("sam", "gsam"):  # two ranks that climb apart are two shards of one process
+        for key, value in together[f"{kind}, local"][0].items():
+            torch.testing.assert_close(
+                value, alone[f"{kind}, local, shards"][0][key], rtol=0, atol=1e-6
+            )
 
 
 @pytest.mark.parametrize(

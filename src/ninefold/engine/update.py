@@ -9,6 +9,7 @@ network and its optimizer.
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -91,7 +92,8 @@ def descend(
     """One step of any optimizer that takes a closure, on `accumulate` equal parts of the batch.
 
     SAM's closure is told by the optimizer where it is: gradients to climb by are neither clipped
-    nor, where they are local, averaged over ranks; uphill, running statistics stay.
+    nor, where they are local, averaged over ranks; uphill, running statistics stay. With GSAM both
+    gradients of a rank stay its own until it has taken them apart.
 
     Returns:
         Losses and `grad_norm` (before clipping) of the closure's first call; with SAM `climb`, by
@@ -111,8 +113,8 @@ def descend(
     def closure() -> Any:
         state.optimizer.zero_grad()
         first = sam.shard * accumulate if sam else 0
-        apart = sam is not None and sam.climbing and sam.local
         climbed = sam is not None and sam.climbed
+        apart = sam is not None and ((sam.climbing and sam.local) or (sam.climbed and sam.apart))
         found: dict[str, Tensor] = {}
         with keep_statistics(state.model) if climbed else nullcontext():
             for i, part in enumerate(parts[first : first + accumulate]):
@@ -140,6 +142,8 @@ def descend(
             torch.nn.utils.clip_grads_with_norm_(state.model.parameters(), clip_norm, sam.norm)
 
     skipped = sam.skipped
+    inner: Any = getattr(sam, "optimizer", sam)  # Fabric's wrapper hands on what is read, not set
+    inner.average = partial(_average, fabric) if fabric.world_size > 1 else None
     hook = sam.base.register_step_pre_hook(before_base)
     try:
         sam.step(closure)
@@ -149,6 +153,15 @@ def descend(
         raise NotFinite(logs | {"grad_norm": sam.norm}, batch, state.step)
     logs["climb"] = uphill.get("loss", logs["loss"]) - logs["loss"]
     return logs
+
+
+def _average(fabric: Fabric, gradients: list[Tensor]) -> None:
+    """Put the mean over ranks into gradients that no backward pass has averaged."""
+    untyped: Any = fabric
+    means: Any = untyped.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+    parts = means.split([g.numel() for g in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def _add(sums: dict[str, Tensor], losses: dict[str, Tensor], share: float) -> None:

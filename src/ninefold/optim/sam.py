@@ -92,6 +92,10 @@ class SAM(Optimizer):
         """Whether the closure is being called for the gradient to climb by."""
         self.climbed = False
         """Whether the weights are uphill, as in every call after the first of a shard."""
+        self.apart = False
+        """Whether gradients uphill, too, must be each process's own: `average` is then called."""
+        self.average: Callable[[list[Tensor]], None] | None = None
+        """Gives all processes the mean of their gradients, in place; nothing for one process."""
         for group in self.param_groups:
             self._settle(group)
         _check_types(p for group in self.param_groups for p in group["params"])
@@ -140,6 +144,8 @@ class SAM(Optimizer):
         for parameter, total in sums.items():
             parameter.grad = total.div_(self.shards)
         self.shard = 0
+        if climbs and self.apart and self.average is not None:
+            self.average([p.grad for p in self._parameters() if p.grad is not None])
         for group in self.param_groups:
             group["sam_steps"] += 1
         self.norm = _norm([p.grad for p in self._parameters() if p.grad is not None])
@@ -273,6 +279,7 @@ class GSAM(SAM):
         self.lr_max, self.lr_min = lr_max or float(self.base.defaults["lr"]), lr_min
         if not self.lr_min < self.lr_max:
             raise Refused(f"GSAM: lr_min {lr_min:g} is not below the peak {self.lr_max:g}")
+        self.apart = self.local  # both gradients that are taken apart are of the same images
 
     def _radius(self, group: dict[str, Any]) -> float:
         rate = float(group["lr"]) / group.get("lr_scale", 1.0)
