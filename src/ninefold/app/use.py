@@ -75,7 +75,7 @@ def predict(given: Namespace) -> int:
         log.info("%s; pictures show squares, the lines here have the names", lost)
     taken: set[str] = set()
     read = 0
-    for names, images in files.parts(given.batch_size):
+    for names, images in files.parts(given.batch_size, opened.preprocess.channels):
         said = opened.predict(images, top=given.top, batch_size=given.batch_size)
         for name, image, one in zip(names, images, said, strict=True):
             prediction = replace(one, file=name)
@@ -96,35 +96,35 @@ class _Files:
 
     def __init__(self, paths: list[str]) -> None:
         self.bad = 0
-        self._opened = []
+        self._files: list[str] = []
         first: Refused | None = None
         for path in paths:
             try:
-                self._opened.append(open_images([path]))
+                self._files += open_images([path]).files
             except Refused as error:
                 first = first or error
                 if len(paths) > 1:
                     self._name(error)
-        if first is not None and not self._opened:
+        if first is not None and not self._files:
             raise first
 
-    def parts(self, count: int) -> Iterator[tuple[list[str], list[torch.Tensor]]]:
-        """Names and decoded images, `count` at a time."""
+    def parts(self, count: int, channels: int) -> Iterator[tuple[list[str], list[torch.Tensor]]]:
+        """Names and decoded images of so many channels, `count` at a time."""
         names: list[str] = []
         images: list[torch.Tensor] = []
-        for records in self._opened:
-            for i, name in enumerate(records.files):
-                try:
-                    image = records.load(i).x
-                except Refused as error:
-                    self._name(error)
-                    continue
-                assert isinstance(image, torch.Tensor)
-                names.append(name)
-                images.append(image)
-                if len(names) == count:
-                    yield names, images
-                    names, images = [], []
+        records = open_images(self._files, channels=channels)
+        for i, name in enumerate(self._files):
+            try:
+                image = records.load(i).x
+            except Refused as error:
+                self._name(error)
+                continue
+            assert isinstance(image, torch.Tensor)
+            names.append(name)
+            images.append(image)
+            if len(names) == count:
+                yield names, images
+                names, images = [], []
         if names:
             yield names, images
 

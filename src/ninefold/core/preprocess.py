@@ -1,8 +1,14 @@
 """How an image becomes a model's input at evaluation, prediction and serving."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from ninefold.core.config import Config
 
@@ -16,9 +22,10 @@ class Preprocess(Config):
     """Side of the model's square input, in pixels."""
     channels: PositiveInt = 3
     """Channels of the input; images with another number are refused, but grey to RGB and back."""
-    mean: tuple[NonNegativeFloat, ...] = IMAGENET_MEAN
-    """Subtracted from values in [0, 1]: one for all channels, or one a channel."""
-    std: tuple[PositiveFloat, ...] = IMAGENET_STD
+    mean: tuple[NonNegativeFloat, ...] = Field(default=IMAGENET_MEAN, validate_default=True)
+    """Subtracted from values in [0, 1]: one for all channels, or one a channel. Three values, as
+    presets have them for red, green and blue, become their average for other channels."""
+    std: tuple[PositiveFloat, ...] = Field(default=IMAGENET_STD, validate_default=True)
     """Divided by, likewise."""
     crop_fraction: float = Field(default=0.875, gt=0, le=1)
     """The shorter side is resized to `image_size / crop_fraction`, then the centre is cropped."""
@@ -26,3 +33,13 @@ class Preprocess(Config):
     """Resize straight to the square, without regard to aspect and without a crop."""
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
     """Always antialiased, `nearest` excepted."""
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _one_a_channel(cls, values: tuple[float, ...], info: Any) -> tuple[float, ...]:
+        channels: int = info.data.get("channels", len(values))
+        if len(values) in (1, channels):
+            return values
+        if len(values) == 3:
+            return (round(sum(values) / 3, 4),)
+        raise ValueError(f"{len(values)} values for {channels} channels; 1 or {channels} fit")
