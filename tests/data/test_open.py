@@ -14,6 +14,8 @@ from zoo import photo, write_bad, write_good
 
 from ninefold.core.errors import Refused
 from ninefold.core.preprocess import Preprocess
+from ninefold.data.check import count_data
+from ninefold.data.folder import holds_plain_images
 from ninefold.data.loader import evaluation_batches
 from ninefold.data.open import open_data, open_images
 from ninefold.data.records import DataSet
@@ -141,6 +143,36 @@ def test_images_beside_the_class_folders_are_told(tmp_path: Path) -> None:
     notes = " ".join(open_data(tmp_path).notes)
     assert "passed over, being no split: extra" in notes
     assert "passed over 2 images outside class folders" in notes
+
+
+def test_the_fingerprint_is_the_same_however_the_place_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(tmp_path / "a", x=3, y=4)
+    write_table(
+        tmp_path / "set.csv", ["image,label", *(f"images/{i}.png,{i % 2}" for i in range(9))]
+    )
+    shutil.copytree(tmp_path, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    places = ("a", "a/", "./a", str(tmp_path / "moved" / "a"), f"{tmp_path}/a/")
+    assert len({open_data(place).fingerprint for place in places}) == 1
+    assert len({open_data(f"{place}?per_class=2").fingerprint for place in places}) == 1
+    tables = ("set.csv", "./set.csv", str(tmp_path / "moved" / "set.csv"))
+    assert len({open_data(place).fingerprint for place in tables}) == 1
+
+
+def test_an_address_may_be_longer_than_the_name_of_a_file(tmp_path: Path) -> None:
+    names = {f"class_with_a_long_name_{i:02}": 2 for i in range(20)}
+    tree(tmp_path / "set", **names)
+    address = f"{tmp_path}/set?classes={','.join(names)}"
+    assert len(address) > 255
+    assert len(open_data(address, cut=False).classes) == 20
+    assert count_data(address) == {"all": dict.fromkeys(names, 2)}
+    assert not holds_plain_images(Path(address))
+    with pytest.raises(Refused, match="there is no such path"):
+        open_data("x" * 300)
+    with pytest.raises(Refused, match="there is no such path"):
+        open_images(["x" * 300])
 
 
 def test_the_fingerprint_follows_contents_and_not_the_place(tmp_path: Path) -> None:

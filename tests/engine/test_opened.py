@@ -11,6 +11,7 @@ from PIL import Image
 
 from ninefold.core.errors import Failed, Refused, Stopped
 from ninefold.core.weights import read_weights, write_weights
+from ninefold.engine.matching import plain_address
 from ninefold.engine.opened import Opened, open_model, open_run
 from ninefold.engine.train import train
 from ninefold.models.create import create_model
@@ -143,6 +144,10 @@ def test_bare_weights_get_numbers_for_names(tmp_path: Path) -> None:
     assert model.classes == ("0", "1", "2", "3", "4")
     with pytest.raises(Refused, match="no published weights are known"):
         open_model("engine_parts:Net", "pretrained")
+
+
+def test_an_address_longer_than_the_name_of_a_file_is_its_own_plain_form() -> None:
+    assert plain_address("photos?classes=" + "x" * 300) == "photos?classes=" + "x" * 300
 
 
 def test_bad_arguments_and_empty_lists_are_refused(opened: Opened) -> None:

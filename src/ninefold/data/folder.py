@@ -13,6 +13,7 @@ from ninefold.data.listing import (
     folders_in,
     images_below,
     is_image,
+    is_path,
     natural,
     visible,
 )
@@ -134,6 +135,8 @@ def refuse_other_tasks(root: Path) -> None:
 
 def holds_plain_images(path: Path) -> bool:
     """Whether a path is an image, or a folder with images in it and none in folders below."""
+    if not is_path(path):
+        return False
     if not path.is_dir():
         return path.is_file() and is_image(path.name)
     if not any(is_image(entry.name) for entry in visible(path)):

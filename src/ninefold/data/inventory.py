@@ -21,6 +21,7 @@ from ninefold.data.listing import (
     folders_in,
     images_below,
     is_image,
+    is_path,
     visible,
 )
 from ninefold.data.open import open_data
@@ -104,9 +105,9 @@ def take_inventory(path: str) -> Inventory:
         Refused: there is no such thing, or no image in it.
     """
     place = Path(path)
-    if place.is_dir():
+    if is_path(path) and place.is_dir():
         inventory = _folder(path)
-    elif place.suffix.lower() in TABLES and place.exists():
+    elif is_path(path) and place.suffix.lower() in TABLES:
         inventory = _table(path)
     else:
         return _opened(open_data(path, cut=False))

@@ -137,11 +137,22 @@ def is_image(name: str, suffixes: Sequence[str] = SUFFIXES) -> bool:
     return f".{name.rpartition('.')[2].lower()}" in suffixes
 
 
+def is_path(name: str | Path) -> bool:
+    """Whether a file or folder of that name is there.
+
+    A name longer than a file's may be is none; addresses with many classes are so long.
+    """
+    try:
+        return Path(name).exists()
+    except OSError:
+        return False
+
+
 def no_such_path(path: str | Path) -> Refused:
     """The refusal, with the nearest name beside it."""
     path = Path(path)
     missing = path
-    while not missing.parent.exists() and missing.parent != missing:
+    while not is_path(missing.parent) and missing.parent != missing:
         missing = missing.parent
     try:
         beside = [entry.name for entry in missing.parent.iterdir()]

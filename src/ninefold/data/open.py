@@ -15,7 +15,15 @@ from ninefold.core.objects import find, is_reference, name_of
 from ninefold.data.decode import decode
 from ninefold.data.folder import look_folder
 from ninefold.data.kept import Kept, free_memory
-from ninefold.data.listing import WHOLE, Found, Part, files_part, images_below, no_such_path
+from ninefold.data.listing import (
+    WHOLE,
+    Found,
+    Part,
+    files_part,
+    images_below,
+    is_path,
+    no_such_path,
+)
 from ninefold.data.own import look_object, look_torchvision
 from ninefold.data.records import DataSet, Records
 from ninefold.data.split import content_keys, hold_out
@@ -83,15 +91,15 @@ def open_images(paths: str | Path | Sequence[str | Path], *, channels: int = 3) 
     """
     files: list[str] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
+        if not is_path(path):
+            raise no_such_path(path)
         if Path(path).is_dir():
             below = images_below(path)
             if not below:
                 raise Refused(f"{printable(path)}: holds no images, in whatever folder")
             files += below
-        elif Path(path).exists():
-            files.append(os.fspath(path))
         else:
-            raise no_such_path(path)
+            files.append(os.fspath(path))
     return Records(files, (), _Load(files_part(files, ()), channels))
 
 
@@ -99,9 +107,9 @@ def _look(address: Any, name: str, task: str) -> Found:
     if not isinstance(address, str | Path):
         return look_object(address, name)
     path = Path(address)
-    if path.is_dir():
-        return look_folder(path)
-    if path.exists():
+    if is_path(path):
+        if path.is_dir():
+            return look_folder(path)
         if path.suffix.lower() not in TABLES:
             raise Refused(f"{name}: is no data set; a folder is, or a table ({', '.join(TABLES)})")
         return look_table(path, task=task)
@@ -212,9 +220,19 @@ def _shared_groups(found: Found) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def root_of(address: Any) -> str:
+    """How the names of a set's files begin for the place that it stands in; without it, they are
+    the same wherever that is."""
+    place, _ = subset_of(address)
+    if not isinstance(place, str | Path) or not is_path(place):
+        return ""
+    path = Path(place)
+    return f"{path if path.is_dir() else path.parent}{os.sep}"
+
+
 def _fingerprint(found: Found, address: Any) -> str:
-    """A hash of names below the address, sizes, labels, groups and classes."""
-    root = f"{address}{os.sep}" if isinstance(address, str | Path) else ""
+    """A hash of names below the set's place, sizes, labels and classes."""
+    root = root_of(address)
     told = repr((found.task, found.classes, found.identity))
     digest = hashlib.sha256(told.encode("utf-8", "surrogateescape"))
     for split, part in found.parts.items():

@@ -6,12 +6,11 @@ validation parts that papers cut off.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
 from ninefold.core.errors import Refused, nearest, printable
-from ninefold.data.listing import Found, Part
+from ninefold.data.listing import Found, Part, is_path
 from ninefold.data.split import content_keys, some_of_each
 
 KEYS = ("classes", "per_class", "pick", "hold_out")
@@ -42,7 +41,7 @@ def subset_of(address: Any) -> tuple[Any, Subset | None]:
     Raises:
         Refused: a key that is unknown (of a path), given twice, or of no sensible value.
     """
-    if not isinstance(address, str) or "?" not in address or Path(address).exists():
+    if not isinstance(address, str) or "?" not in address or is_path(address):
         return address, None
     place, _, query = address.partition("?")
     pairs = [word.partition("=") for word in query.split("&") if word]

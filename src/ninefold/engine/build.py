@@ -9,7 +9,6 @@ refused here, before any work.
 import hashlib
 import json
 import logging
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,13 +20,13 @@ from torch import Tensor, nn
 
 from ninefold.augment.randaugment import read_randaugment
 from ninefold.core.batch import Batch
-from ninefold.core.errors import Refused
+from ninefold.core.errors import Failed, Refused
 from ninefold.core.objects import find
 from ninefold.core.options import read_options
 from ninefold.core.preprocess import Preprocess
 from ninefold.data.folder import split_folders
 from ninefold.data.loader import evaluation_batches
-from ninefold.data.open import open_data
+from ninefold.data.open import open_data, root_of
 from ninefold.data.records import DataSet, Records
 from ninefold.data.verify import verify
 from ninefold.engine.co_train import add_agent, check_patches
@@ -225,19 +224,20 @@ def refuse_among_classes(run: Run, folder: Path) -> None:
 
 
 def check_fit(model: nn.Module, task: Task, batch: Batch, name: str) -> None:
-    """See that an example of the data goes through the model.
+    """See that an example of the data goes through the model, and that the task can read what
+    comes out.
 
     Raises:
-        Refused: with what the model said.
+        Refused: with what model or task said.
     """
     model.eval()
     try:
         with torch.no_grad():
-            task.outputs(model, batch)
+            task.predict(task.outputs(model, batch), batch, top=1)
     except _UNFIT as error:
         said = " ".join(str(error).split())[:200]
-        kind = type(error).__name__
-        reason = said if isinstance(error, Refused) else f"{kind}: {said}" if said else kind
+        kind, ours = type(error).__name__, isinstance(error, Refused | Failed)
+        reason = said if ours else f"{kind}: {said}" if said else kind
         raise Refused(f"{name}: {_form(batch.x)} do not go through it: {reason}") from None
     finally:
         model.train()
@@ -319,8 +319,8 @@ def check_data_same(before: dict[str, Any], data: DataSet) -> None:
 
 
 def _hashes(records: Records, data: DataSet) -> Int[Tensor, " n"]:
-    """64 bits of each name below the data's address: for a million files 8 MB a checkpoint."""
-    root = f"{data.address}{os.sep}"
+    """64 bits of each name below the data's place: for a million files 8 MB a checkpoint."""
+    root = root_of(data.address)
     names = [name.removeprefix(root).encode("utf-8", "surrogateescape") for name in records.files]
     digests = [hashlib.blake2b(name, digest_size=8).digest() for name in names]
     return torch.tensor([int.from_bytes(d, "little", signed=True) for d in digests])

@@ -12,7 +12,7 @@ from typing import Any
 from ninefold.core.batch import Sample
 from ninefold.core.errors import Refused, nearest
 from ninefold.core.labels import spoken
-from ninefold.data.listing import WHOLE
+from ninefold.data.listing import WHOLE, is_path
 from ninefold.data.loader import permutation
 from ninefold.data.records import DataSet, Records
 
@@ -20,9 +20,7 @@ from ninefold.data.records import DataSet, Records
 def plain_address(data: Any) -> str:
     """One name for a path however it is written."""
     text = str(data)
-    return (
-        str(Path(text).resolve()) if isinstance(data, str | Path) and Path(text).exists() else text
-    )
+    return str(Path(text).resolve()) if isinstance(data, str | Path) and is_path(text) else text
 
 
 def choose_split(data: DataSet, split: str) -> Records:
