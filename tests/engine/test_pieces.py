@@ -135,6 +135,7 @@ def test_tensorboard_gets_training_and_validation(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    TensorBoard().finished([])  # of a run that was refused before it started
     sink = TensorBoard()
     sink.started(plan(tmp_path))
     sink.logged({"step": 3, "loss": 0.5, "told": "words are left out"})

@@ -230,6 +230,22 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_diagnosis(
         assert all(bool(torch.isfinite(value).all()) for value in values)
 
 
+def test_the_diagnosis_takes_no_more_memory_than_the_parts_of_a_step(tmp_path: Path) -> None:
+    run = small(model="engine_parts:NarrowBurst", data="engine_parts:burst", accumulate=2,
+                augment=Augment(crop="none", flip=0.0),
+                preprocess=Preprocess(image_size=12, mean=(0.0,), std=(1.0,)))  # fmt: skip
+    with pytest.raises(Failed, match=r"first bad module: (norm|stem)"):
+        train(run, out=tmp_path / "run")
+
+
+def test_a_model_with_other_outputs_than_classes_is_refused_before_a_folder_is_made(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(Refused, match=r"a tensor \(1, 7\); logits for 3 classes have the form"):
+        train(small(model_options=("num_classes=7",)), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_memory_that_runs_out_is_told_with_what_to_try(tmp_path: Path) -> None:
     with pytest.raises(
         Failed, match=r"step 0 .*out of memory on cpu .*--accumulate 2 .*--batch-size 4"
@@ -293,3 +309,11 @@ def test_seeds_are_summed_up_and_can_go_on(tmp_path: Path) -> None:
     assert top1["mean"] == pytest.approx(sum(top1["values"].values()) / 2)
     assert top1["low"] <= top1["mean"] <= top1["high"]
     assert json.loads((tmp_path / "all" / "summary.json").read_text())["test"]["top1"]["mean"]
+
+
+def test_seeds_are_summed_up_at_the_best_weights_of_each(tmp_path: Path) -> None:
+    summary = train_seeds(small(steps=6, evaluate_every=1), [1, 2], tmp_path)
+    for seed in (1, 2):
+        lines = read_lines(tmp_path / f"seed_{seed}" / "results.jsonl")
+        best = max(line["top1"] for line in lines if line["split"] == "val")
+        assert summary["val"]["top1"]["values"][seed] == best

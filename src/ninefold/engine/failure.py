@@ -17,13 +17,22 @@ from ninefold.core.errors import Failed
 from ninefold.engine.update import State, finite
 
 
-def first_bad(objective: nn.Module, batch: Batch) -> str:
+def first_bad(objective: nn.Module, batch: Batch, *, parts: int = 1) -> str:
     """Run a prepared batch again, on weights from before the damage, and name what is bad first.
+
+    Args:
+        parts: How many the step cut it into; the whole may not fit into memory.
 
     Returns:
         A phrase: the input, a weight, a module by its path (whose output is the first that is not
         finite), or the parameter nearest to the loss whose gradient is not.
     """
+    found = (_first_bad(objective, part) for part in batch.split(parts))
+    return next(filter(None, found), "a second pass over the batch was finite")
+
+
+def _first_bad(objective: nn.Module, batch: Batch) -> str:
+    """The phrase; nothing where all is finite."""
     inputs = batch.x if isinstance(batch.x, dict) else {"input": batch.x}
     for name, value in inputs.items():
         if not _all_finite(value):
@@ -51,7 +60,7 @@ def first_bad(objective: nn.Module, batch: Batch) -> str:
     for name, parameter in reversed(list(objective.named_parameters())):
         if parameter.grad is not None and not _all_finite(parameter.grad):
             return f"first bad module on the way back: {_short(name).rpartition('.')[0] or name}"
-    return "a second pass over the batch was finite"
+    return ""
 
 
 def _watch(name: str, found: list[str]) -> Any:

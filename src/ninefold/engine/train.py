@@ -59,6 +59,7 @@ from ninefold.engine.signals import SAVE, Signals
 from ninefold.engine.sinks import sinks
 from ninefold.engine.stages import Course
 from ninefold.engine.update import NotFinite, State
+from ninefold.optim.sam import SAM
 from ninefold.optim.schedule import factor
 
 log = logging.getLogger(__name__)
@@ -342,8 +343,10 @@ class _Training:
             objective.load_state_dict(checkpoint.load(newest)["objective"])
         found = "a lower --augment.patches.lr may help"
         if not failure.of_agents(error.logs):
+            shards = self.state.optimizer.shards if isinstance(self.state.optimizer, SAM) else 1
+            count = self.run.accumulate * shards
             with self.fabric.autocast():
-                found = failure.first_bad(objective.module, error.batch)
+                found = failure.first_bad(objective.module, error.batch, parts=count)
         files = failure.batch_files(error.batch, self.parts.data.splits["train"].files)
         said = f"{failure.told(error.logs)} at {failure.where(error.step, self.state)}; {found}"
         if self.first_rank:
