@@ -1,5 +1,6 @@
 """Configurations: frozen, checked, written and read back equal."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,21 @@ def test_a_run_survives_its_yaml(tmp_path: Path) -> None:
     )
     run.write(tmp_path / "run.yaml")
     assert Run.read(tmp_path / "run.yaml") == run
+
+
+def test_a_write_that_ends_on_the_way_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "run.yaml"
+    Run(steps=1).write(file)
+    monkeypatch.setattr(os, "fsync", lambda handle: _killed())
+    with pytest.raises(KeyboardInterrupt):
+        Run(steps=2).write(file)
+    assert Run.read(file) == Run(steps=1)
+
+
+def _killed() -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_configuration_is_frozen() -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from ninefold.core.errors import Refused, nearest
+from ninefold.core.results import write_text
 
 
 class Config(BaseModel):
@@ -45,9 +46,10 @@ class Config(BaseModel):
         return cls.parse(values, where=str(path))
 
     def write(self, path: str | Path) -> None:
-        """Write YAML that `read` turns back into an equal object."""
+        """Write YAML that `read` turns back into an equal object, in one move: a run that is killed
+        on the way keeps the file that it goes on by."""
         text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        Path(path).write_text(text, encoding="utf-8")
+        write_text(path, text)
 
     def changed(self, **values: Any) -> Self:
         """A copy with some fields changed, checked as a whole.

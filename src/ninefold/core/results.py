@@ -45,10 +45,15 @@ def append_line(path: str | Path, record: dict[str, Any]) -> None:
 
 def write_json(path: str | Path, values: dict[str, Any]) -> None:
     """JSON in one move, so that a stop leaves the old file or the new one."""
+    write_text(path, json.dumps(values, indent=1))
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Text in one move, likewise."""
     path = Path(path)
     aside = path.with_suffix(".part")
     with aside.open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
