@@ -26,17 +26,20 @@ def train_seeds(
     """Train once a seed in `out/seed_K`, resumable, and sum up in `out/summary.json`.
 
     Returns:
-        By split and metric: `mean`, `spread` (standard deviation), `low` and `high` (95 % t
-        interval of the mean; of a single seed infinite, null in the file) and `values` by seed.
+        By split and metric, of each seed's best weights: `mean`, `spread` (standard deviation),
+        `low` and `high` (95 % t interval of the mean; of a single seed infinite, null in the file)
+        and `values` by seed.
     """
     found: dict[str, dict[str, dict[int, float]]] = {}
     for seed in seeds:
         folder = Path(out) / f"seed_{seed}"
-        train(run.changed(seed=seed), out=folder, resume=True, device=device, observers=observers)
+        best = train(
+            run.changed(seed=seed), out=folder, resume=True, device=device, observers=observers
+        )
         for line in read_lines(folder / RESULTS):
             result = result_of(line)
-            if "seed" not in result.conditions:
-                continue  # a later `eval` or `embed`
+            if "seed" not in result.conditions or result.step != best.step:
+                continue  # a later `eval` or `embed`, or other weights than those that were kept
             for name, value in result.metrics.items():
                 found.setdefault(result.split, {}).setdefault(name, {})[seed] = value
     summary = {

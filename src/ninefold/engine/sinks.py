@@ -84,4 +84,5 @@ class TensorBoard:
         self._writer.flush()
 
     def finished(self, results: list[Result]) -> None:
-        self._writer.close()
+        if self._writer is not None:  # nothing where the run was refused before it started
+            self._writer.close()
