@@ -88,6 +88,13 @@ def test_seeds_give_mean_spread_and_interval(capsys: Captured) -> None:
     assert set(summary["test"]["top1"]["values"]) == {"0", "1"}
     assert Path("both/seed_1/model.safetensors").is_file()
     assert "--resume" in refused(capsys, *words)
+    assert main(["train", "--out", "both", "--seeds", "3", "--resume"]) == 0
+    again = json.loads(Path("both/summary.json").read_text())["test"]["top1"]["values"]
+    assert set(again) == {"0", "1", "2"}
+    assert again["0"] == summary["test"]["top1"]["values"]["0"]
+    for one in (["--resume"], ["quickstart", "--data", DATA]):
+        line = refused(capsys, "train", "--out", "both", *one)
+        assert "both: holds runs of several seeds; go on with them by --seeds N --resume" in line
 
 
 def test_eval_prints_the_metrics_and_keeps_them(run: Path, photos: Path, capsys: Captured) -> None:
@@ -334,6 +341,13 @@ def test_a_run_never_stands_among_the_classes_of_its_data(
     line = refused(capsys, "train", "--data", "photos", *words, *QUICK)
     assert f"{words[1]}: lies in the data, photos" in line
     assert sorted(p.name for p in Path("photos").iterdir()) == ["cat", "dog"]
+
+
+def test_a_run_never_stands_in_a_split_of_its_data(photos: Path, capsys: Captured) -> None:
+    out = str(photos / "train" / "run")
+    line = refused(capsys, "train", "--data", str(photos), "--out", out, *QUICK)
+    assert f"{out}: lies in the data" in line
+    assert not Path(out).exists()
 
 
 def test_a_run_stands_beside_the_splits_of_its_data(

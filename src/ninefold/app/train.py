@@ -35,7 +35,8 @@ def choose_run(given: Namespace) -> Run:
     """The run that a command line asks for.
 
     A recipe is told the flags that it computes with; all other flags change its finished run. With
-    `--resume` and no recipe, the run that the folder records is the one to go on with.
+    `--resume` and no recipe, the run that the folder records is the one to go on with; of several
+    seeds the first one's.
     """
     values: dict[str, Any] = {
         name: value
@@ -43,6 +44,12 @@ def choose_run(given: Namespace) -> Run:
         if name not in NOT_OF_THE_RUN and value is not None
     }
     recorded = Path(given.out) / RUN
+    several = _seeds_in(given.out)
+    if several and given.seeds is None:
+        raise Refused(
+            f"{given.out}: holds runs of several seeds; go on with them by --seeds N --resume, or "
+            "choose another --out"
+        )
     if given.recipe and (Path(given.recipe) / RUN).is_file():
         raise Refused(
             f"{given.recipe}: is a run's folder; name its {RUN} to repeat it, or --out "
@@ -52,6 +59,8 @@ def choose_run(given: Namespace) -> Run:
         run = finish(Run.read(given.recipe), values)
     elif given.resume and not given.recipe and recorded.exists():
         run = finish(Run.read(recorded), values)
+    elif given.resume and not given.recipe and several:
+        run = finish(Run.read(several[0]), values)
     else:
         run = find_recipe(given.recipe or "quickstart")(**values)
     return change(run, given.fields)
@@ -92,8 +101,7 @@ def _train_seeds(run: Run, given: Namespace) -> int:
     out: str = given.out
     if out and (Path(out) / RUN).exists():
         raise Refused(f"{out}: holds one run, not several seeds; choose another --out")
-    begun = list(Path(out).glob(f"seed_*/{RUN}")) if out else []
-    if begun and not given.resume:
+    if _seeds_in(out) and not given.resume:
         raise Refused(f"{out}: holds runs already; go on by --resume, or choose another --out")
     if not out and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise Refused("--seeds under torchrun needs --out FOLDER, the same for all processes")
@@ -110,6 +118,12 @@ def _train_seeds(run: Run, given: Namespace) -> int:
         rows = [(name, *_summed(name, metrics[name])) for name in told]
         print(printing.table((split, "mean", "spread", "95 % interval", "seeds"), rows))
     return 0
+
+
+def _seeds_in(out: str) -> list[Path]:
+    """The records of the runs of several seeds in a folder, the first seed's first."""
+    found = Path(out).glob(f"seed_*/{RUN}") if out else ()
+    return sorted(found, key=lambda path: Run.read(path).seed)
 
 
 def _speaks() -> bool:

@@ -215,8 +215,9 @@ def refuse_among_classes(run: Run, folder: Path) -> None:
         Refused: it lies in a folder of classes: its pictures would be taken for images.
     """
     data = Path(run.data.partition("?")[0])
-    inside = data.is_dir() and folder.resolve().is_relative_to(data.resolve())
-    if inside and not split_folders(data):
+    splits = split_folders(data) if data.is_dir() else {}
+    tops = [data / name for name in splits] or [data] * data.is_dir()
+    if any(folder.resolve().is_relative_to(top.resolve()) for top in tops):
         raise Refused(
             f"{folder}: lies in the data, {run.data}, where its files would be taken for a class; "
             "choose an --out elsewhere"
