@@ -107,6 +107,12 @@ def test_what_may_surprise_is_said_at_the_start_of_a_training(capsys: Captured) 
     assert "vit_atto: patches cover 24 of 30 pixels a side" in capsys.readouterr().err
 
 
+def test_what_becomes_of_a_head_that_nobody_gave_is_told_to_have_no_effect() -> None:
+    assert "have no effect without weights" in told(head_map="rows.txt")
+    assert "have no effect without weights" in told(reset_head=True)
+    assert told(reset_head=True, weights="w.safetensors") == ""
+
+
 def test_pixels_that_a_patch_leaves_over_are_told() -> None:
     said = told(model="vit_atto", image_size=30)
     assert "--image-size 24 has none left over" in said

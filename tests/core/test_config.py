@@ -51,6 +51,11 @@ def test_all_faults_are_told_in_one_line_by_path_with_the_nearest_field() -> Non
     assert "\n" not in told
 
 
+def test_numbers_are_finite() -> None:
+    with pytest.raises(Refused, match="epochs: input should be a finite number, not inf"):
+        Run(steps=1).changed(steps=0, epochs=float("inf"))
+
+
 def test_a_change_is_checked_as_a_whole() -> None:
     run = Run(steps=1)
     assert run.changed(seed=4) == Run(steps=1, seed=4)

@@ -1,5 +1,6 @@
 """Every kind of file to the same upright uint8 image."""
 
+import inspect
 import io
 import zlib
 from pathlib import Path
@@ -154,6 +155,12 @@ def test_normalised_values_are_refused_rather_than_stretched() -> None:
         decode(torch.tensor([[-2.0, 2.5]]))
     with pytest.raises(Refused, match="not finite"):
         decode(torch.tensor([[0.1, float("nan")]]))
+
+
+def test_what_is_no_image_at_all_is_refused_by_its_type() -> None:
+    for value in (None, 3, ["a.png"]):
+        with pytest.raises(Refused, match=f"image: a {type(value).__name__} is none; a path"):
+            inspect.unwrap(decode)(value)
 
 
 def test_another_number_of_channels_is_refused() -> None:

@@ -16,9 +16,11 @@ from ninefold.core.results import write_text
 
 
 class Config(BaseModel):
-    """Base of all configurations: frozen, unknown keys refused, docstrings under the fields."""
+    """Base of all configurations: frozen, numbers finite, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     @classmethod
     def parse(cls, values: object, where: str) -> Self:

@@ -70,8 +70,12 @@ def decode(
         name = printable(source)
         if str(source).lower().endswith(".npy"):
             return _read_npy(source, name, channels, pixel_limit)
-    else:
+    elif isinstance(source, bytes) or hasattr(source, "getbands"):
         name = "image"
+    else:
+        kind = type(source).__name__
+        raise Refused(f"image: a {kind} is none; a path, bytes, a Pillow image, an array or a "
+                      "tensor is")  # fmt: skip
     try:
         values = _read(source, name, channels, pixel_limit)
     except (Refused, MemoryError):

@@ -51,7 +51,8 @@ MANY = 100
 
 def remarks(run: Run, model: nn.Module, data: DataSet, epochs: float) -> list[str]:
     """What may surprise: border pixels that the model leaves out (its
-    `pixels_covered`, where it has that), very many epochs, names that figures cannot show."""
+    `pixels_covered`, where it has that), very many epochs, choices without effect, names that
+    figures cannot show."""
     said: list[str] = []
     size = run.preprocess.image_size
     covered = min(getattr(model, "pixels_covered", (size,)))
@@ -66,6 +67,8 @@ def remarks(run: Run, model: nn.Module, data: DataSet, epochs: float) -> list[st
             f"{run.steps:,} steps are {epochs:,.0f} passes over the {images:,} training images; "
             "--epochs N or --steps N trains less"
         )
+    if (run.head_map or run.reset_head) and not run.weights:
+        said.append("head_map and reset_head have no effect without weights; --weights names them")
     if lost := without_font(data.classes):
         said.append(f"{lost}; figures show their numbers")
     return said

@@ -58,8 +58,9 @@ def check_stages(
             f"{len(depths)} and {len(num_heads)} stages; one entry each a stage"
         )
     for dim, heads in zip(dims, num_heads, strict=True):
-        if dim % heads:
-            raise Refused(f"swin: {heads} heads do not divide {dim} channels; e.g. {dim // 32}")
+        if heads < 1 or dim % heads:
+            near = next(n for n in range(max(heads, 1), 0, -1) if dim % n == 0)
+            raise Refused(f"swin: {heads} heads do not divide {dim} channels; {near} would")
     wrong = [i for i in out_indices or () if not 0 <= i < len(depths)]
     if wrong or (out_indices is not None and not out_indices):
         raise Refused(
