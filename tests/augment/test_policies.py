@@ -222,12 +222,17 @@ def test_images_of_other_channels_are_refused_in_one_line(name: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(("channels", "mean"), [(5, (0.5,)), (1, (0.5, 0.2, 0.1)), (3, (0.5,) * 3)])
-def test_cutout_takes_any_number_of_channels(channels: int, mean: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    ("channels", "mean", "fill"),
+    [(5, (0.5,), 128), (1, (0.7, 0.6, 0.5), 153), (3, (0.5,) * 3, 128)],
+)
+def test_cutout_takes_any_number_of_channels(
+    channels: int, mean: tuple[float, ...], fill: int
+) -> None:
     preprocess = Preprocess(
         image_size=16, channels=channels, mean=mean, std=(0.5,), crop_fraction=1.0
     )
     image: Tensor = noise(channels, 16, 16) % 100
     transform = SampleAugment(Augment(crop="none", cutout=4), preprocess)
     found = transform(Sample(image, 0), seeded(), 16).x
-    assert int((found == 128).sum()) >= channels * 4
+    assert int((found == fill).sum()) >= channels * 4

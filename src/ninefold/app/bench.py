@@ -1,5 +1,6 @@
 """The verb `bench`: a bar on the terminal, a table on stdout, and the record in a file."""
 
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -50,7 +51,7 @@ def _model(m: Benched) -> str:
     size = f"{printing.short(ours.parameters)} parameters, {_macs(ours.macs)} MACs an image"
     lines = [f"{m.model} at {m.image_size} pixels: {size}"]
     for peer in peers:
-        gap = peer.difference or 0.0
+        gap = math.nan if peer.difference is None else peer.difference
         verdict = "COMPUTES SOMETHING ELSE: outputs differ by" if differs(gap) else "equal within"
         lines.append(f"  {peer.library} {peer.version} {peer.name}: {verdict} {gap:.1g}, "
                      f"{_macs(peer.macs)} MACs")  # fmt: skip

@@ -278,7 +278,7 @@ def _canvas(preprocess: Preprocess) -> Canvas:
             f"augment.randaugment: works on images of 1 or 3 channels, not {channels}; "
             "--augment.randaugment '' turns it off"
         )
-    mean = preprocess.mean if len(preprocess.mean) == channels else preprocess.mean[:1] * channels
+    mean = preprocess.mean if len(preprocess.mean) == channels else preprocess.mean * channels
     fill = tuple(min(255, round(255 * value)) for value in mean)
     return Canvas(fill if channels == 3 else fill[0], _FILTERS[preprocess.interpolation])
 

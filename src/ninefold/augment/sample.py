@@ -57,9 +57,7 @@ class SampleAugment:
             read_randaugment(augment.randaugment, preprocess) if augment.randaugment else None
         )
         self._policy = find_policy(augment.policy, preprocess.channels) if augment.policy else None
-        mean = preprocess.mean
-        mean = mean if len(mean) == preprocess.channels else mean[:1]
-        self._mean = tuple(min(255, round(255 * value)) for value in mean)
+        self._mean = tuple(min(255, round(255 * value)) for value in preprocess.mean)
 
     def __call__(self, sample: Sample, generator: torch.Generator, image_size: int) -> Sample:
         """The sample with an image `(c, s, s)`, uint8 as it came; where RandAugment is left to the

@@ -63,8 +63,9 @@ class Contestant(Config):
     macs: NonNegativeInt
     """Multiply-adds of the forward pass of one image, as torch's FlopCounterMode counts them; 0
     where it could not."""
-    difference: float | None = None
-    """Of a peer: its largest difference from our output with the same weights, in float32."""
+    difference: float | None = Field(default=None, allow_inf_nan=True)
+    """Of a peer: its largest difference from our output with the same weights, in float32; NaN, or
+    None as a file keeps it, where an output is not finite."""
 
 
 class Timing(Config):
@@ -150,12 +151,12 @@ class Benched(Config):
 
     def differing(self) -> list[Contestant]:
         """Peers whose output is not ours: their ratios compare different work."""
-        return [c for c in self.contestants if c.difference is not None and differs(c.difference)]
+        return [c for c in self.contestants[1:] if differs(c.difference)]
 
 
-def differs(difference: float) -> bool:
-    """Whether two outputs are further apart than rounding explains; NaN is."""
-    return not difference <= EQUAL
+def differs(difference: float | None) -> bool:
+    """Whether two outputs are further apart than rounding explains; NaN and None are."""
+    return difference is None or not difference <= EQUAL
 
 
 class Bench(Config):

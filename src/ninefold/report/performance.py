@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ninefold.report.benched import EQUAL, Bench, Benched, Cell, Mode, Precision, read_bench
+from ninefold.report.benched import Bench, Benched, Cell, Mode, Precision, differs, read_bench
 
 MARK = "<!-- below: made from performance/*.json -->"
 ENOUGH = 7
@@ -104,8 +104,8 @@ def _section(m: Benched) -> list[str]:
         f"{ours.parameters:,} parameters, {ours.macs / 1e9:.3f} G multiply-adds an image.",
     ]
     for peer in peers:
-        gap = peer.difference or 0.0
-        unequal = ", **which is too much: it computes something else**" if gap > EQUAL else ""
+        gap = math.nan if peer.difference is None else peer.difference
+        unequal = ", **which is too much: it computes something else**" if differs(gap) else ""
         lines.append(f"{peer.library} `{peer.name}`: largest difference {gap:.1g}{unequal}.")
     names = [peer.library for peer in peers]
     header = ["work", *(f"time / {n}" for n in names), "goal", "", "ms", "images/s",
