@@ -42,6 +42,8 @@ def embed(given: Namespace) -> int:
         log.info("%s", note)
     if kinds:
         check_probed(data.splits, data.task)
+        if "test" not in data.splits:
+            log.info("no test part: probes are measured on val, which chose them; that flatters")
     embeddings = _embedded(opened, given)
     embeddings.save(out)
     picture = run / FIGURES / "features.png" if run and not given.out else out.with_suffix(".png")

@@ -4,7 +4,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +20,6 @@ from ninefold.engine.evaluate import versions
 from ninefold.tasks.config import Loss
 from ninefold.tasks.create import make_task
 from ninefold.tasks.probe import TEMPERATURE, Linear, fit_linear, neighbours, votes
-
-log = logging.getLogger(__name__)
 
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 """Of the linear probe's regularisation, beside the mean cross-entropy; the strongest first."""
@@ -92,8 +89,6 @@ def check_probed(splits: Iterable[str], task: str) -> None:
             f"probe: the data have no {' and no '.join(lacking)} part, only {', '.join(splits)}; "
             "a probe is fitted on train and chosen on val"
         )
-    if "test" not in splits:
-        log.warning("no test part: the probe is measured on val, which chose it; that flatters it")
 
 
 @dataclass(frozen=True)

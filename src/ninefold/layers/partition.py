@@ -178,12 +178,12 @@ class Places:
 
     def cut(self, x: Float[Tensor, "b *size c"]) -> Float[Tensor, "b w n c"]:
         """As the function of that name."""
-        rows = _Gather.apply(x.flatten(1, -2), self.index, self.gaps, self.inverse, None)
+        rows = _gather(x.flatten(1, -2), self.index, self.gaps, self.inverse, None)
         return rows.unflatten(1, (self.windows, -1))
 
     def join(self, windows: Float[Tensor, "b w n c"], size: Axes) -> Float[Tensor, "b *size c"]:
         """As the function of that name."""
-        rows = _Gather.apply(windows.flatten(1, 2), self.inverse, None, self.index, self.gaps)
+        rows = _gather(windows.flatten(1, 2), self.inverse, None, self.index, self.gaps)
         return rows.unflatten(1, size)
 
 
@@ -234,3 +234,11 @@ class _Gather(torch.autograd.Function):
         index, gaps, inverse, inverse_gaps = ctx.places
         back = _Gather.apply(gradients[0], inverse, inverse_gaps, index, gaps)
         return back, None, None, None, None
+
+
+def _gather(
+    x: Tensor, index: Tensor, gaps: Tensor | None, inverse: Tensor, inverse_gaps: Tensor | None
+) -> Tensor:
+    """Without gradients no node of a graph: making one takes as long as to gather a small map."""
+    move: Any = _Gather.apply if torch.is_grad_enabled() else _Gather.forward
+    return move(x, index, gaps, inverse, inverse_gaps)

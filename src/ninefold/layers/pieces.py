@@ -25,13 +25,14 @@ def in_pieces(run: Callable[[Tensor], Tensor], x: Tensor, modules: nn.Module) ->
         x: Batch first.
         modules: What `run` calls.
     """
+    size = max(1, PIECE // max(1, x[:1].numel() * x.element_size()))
     if (
-        torch.is_grad_enabled()
+        size >= len(x)
+        or torch.is_grad_enabled()
         or modules.training
         or not is_eager(x)
         or is_observed()
         or is_watched(*modules.modules())
     ):
         return run(x)
-    size = max(1, PIECE // max(1, x[:1].numel() * x.element_size()))
-    return run(x) if size >= len(x) else torch.cat([run(piece) for piece in x.split(size)])
+    return torch.cat([run(piece) for piece in x.split(size)])
