@@ -97,6 +97,24 @@ def test_compilation_that_works_is_used_under_the_same_names() -> None:
     assert list(model.state_dict()) == names
 
 
+@pytest.mark.parametrize("sizes", [1, 12])
+def test_each_of_several_image_sizes_is_compiled_for_itself(sizes: int) -> None:
+    """More of them than torch compiles by default, which would go on without from the ninth on."""
+    rows: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        shapes = [x.shape for x in inputs if isinstance(x, torch.Tensor) and x.ndim == 4]
+        rows.extend(shape[2] for shape in shapes if shape[2] != 3)  # the weight's
+        return graph.forward
+
+    model = nn.Conv2d(3, 2, 3)
+    compile_model(model, sizes=sizes, backend=backend)
+    for side in range(8, 8 + 12):
+        assert model(torch.randn(2, 3, side, side)).shape[-1] == side - 2
+    fixed = [side for side in rows if isinstance(side, int)]
+    assert fixed == (list(range(8, 20)) if sizes == 12 else [8])
+
+
 def test_the_watch_raises_at_the_step_on_a_cpu() -> None:
     watch = FiniteWatch(CPU)
     state = State(Net(), torch.optim.SGD([nn.Parameter(torch.zeros(1))]), step=4)

@@ -257,7 +257,7 @@ def set_up(run: Run, parts: Parts, fabric: Fabric) -> State:
     The module is set up before its optimizer is made: sharded parameters (FSDP2) are new objects.
     """
     if run.compile:
-        compile_model(parts.model)
+        compile_model(parts.model, sizes=len(set(Course(run, parts.stop).sizes)))
     objective = fabric.setup_module(Objective(parts.model, parts.task, parts.frozen))
     made = make_optimizer(parts.model, run.optim, scales=parts.scales)
     optimizer = fabric.setup_optimizers(made)

@@ -161,15 +161,24 @@ def share_buffers(model: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def compile_model(model: nn.Module, *, backend: str | Callable[..., Any] = "inductor") -> None:
+def compile_model(
+    model: nn.Module, *, sizes: int = 1, backend: str | Callable[..., Any] = "inductor"
+) -> None:
     """Compile a model in place, under its old names; where that fails, go on without.
 
     The compiler runs at the first call. If it fails there, the model is as before, and the log has
     one warning.
+
+    Args:
+        sizes: Of images that will be trained on. Where there are several, each is compiled for
+            itself: Swin for any size takes minutes where four of its sizes take seconds.
     """
+    from torch._dynamo import config
     from torch._dynamo.exc import TorchDynamoException
 
-    model.compile(backend=backend)
+    # Beside the sizes there are two lengths of a batch in validation.
+    config.recompile_limit = max(config.recompile_limit, sizes + 4)
+    model.compile(backend=backend, dynamic=False if sizes > 1 else None)
     inner: Any = model
     compiled = inner._compiled_call_impl
 
