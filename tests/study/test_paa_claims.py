@@ -11,10 +11,12 @@ from ninefold.core.errors import Refused
 from ninefold.study.experiments import EXPERIMENTS
 from ninefold.study.paa_claims import ARMS
 from ninefold.study.patch_cost import PARTS, one_by_one, patch_cost, step_cost
-from ninefold.study.plan import Trained
+from ninefold.study.plan import Timed, Trained
 from ninefold.study.reproduce import reproduce
+from ninefold.study.search_cost import hours, hours_of, search_cost
 
-NAMES = [name for name in EXPERIMENTS if name.startswith("paa_") and name != "paa_cost"]
+COSTS = ("paa_cost", "paa_search_cost")
+NAMES = [name for name in EXPERIMENTS if name.startswith("paa_") and name not in COSTS]
 
 
 def test_arms_differ_in_their_augmentation_alone_and_claims_share_them() -> None:
@@ -58,3 +60,24 @@ def test_one_patch_after_another_gives_the_same() -> None:
     pixels = torch.randint(256, (6, 3, 16, 16)) / 255
     expected = augment_patches(pixels, operations, executed)
     torch.testing.assert_close(one_by_one(pixels, operations, executed), expected)
+
+
+def test_hours_of_a_search_are_those_of_its_children_and_of_the_training_after_it() -> None:
+    """7.2 thousand million images of children; 10 million of the network that is wanted."""
+    found = hours_of(child=0.001, plain=0.01, patches=0.0125)
+    assert found["search"] == pytest.approx(7.2e9 * 0.001 / 3600)
+    assert found["training"] == pytest.approx(1e7 * 0.01 / 3600)
+    assert found["search and training"] == found["search"] + found["training"]
+    assert found["co-training"] == pytest.approx(1.25 * found["training"])
+
+
+def test_the_cost_of_a_search_is_measured_at_the_smoke_scale() -> None:
+    pair = search_cost("smoke", "").comparisons[0]
+    assert isinstance(pair.subject, Timed)
+    assert isinstance(pair.against, Timed)
+    found = hours(**pair.subject.options, seed=0)
+    assert found[pair.subject.reading] < found[pair.against.reading]
+    assert pair.tables is not None
+    assert [row[0] for row in pair.tables([found])[0].rows][-1] == "co-training"
+    with pytest.raises(Refused, match="has no use"):
+        search_cost("laptop", "photos")

@@ -34,6 +34,7 @@ from ninefold.study.sam_claims import (
     sam_over_resnet,
     sam_robust,
 )
+from ninefold.study.search_cost import search_cost
 from ninefold.study.swin_cost import swin_linear_cost, swin_table5
 from ninefold.study.transfer import swin_transfer
 from ninefold.study.zoo_claims import focal_near_and_far, focal_or_swin, fused_early
@@ -177,6 +178,7 @@ EXPERIMENTS: dict[str, Callable[[Scale, str], Plan]] = {
     "paa_uniform_or_none": partial(paa, subject="uniform", against="none"),
     "paa_patches_or_whole": partial(paa, subject="4 x 4", against="whole"),
     "paa_cost": patch_cost,
+    "paa_search_cost": search_cost,
     "augreg_axis": augreg_axis,
     "augreg_tenfold": augreg_tenfold,
     "augreg_transfer": augreg_transfer,
