@@ -47,11 +47,16 @@ def test_with_sam_and_without_differ_in_the_optimizer_alone(name: str) -> None:
 
 def test_the_gain_of_a_vit_is_compared_with_that_of_a_resnet() -> None:
     pair = EXPERIMENTS["sam_most_for_vits"]("laptop", "photos").comparisons[0]
-    models = [run.run.model for arm in (pair.subject, pair.against) for run in runs_behind(arm)]
-    assert models == ["vit_atto", "vit_atto", "resnet_atto", "resnet_atto"]
+    assert isinstance(pair.subject, Read)
+    assert isinstance(pair.against, Read)
+    assert (pair.subject.reading, pair.against.reading) == ("ViT gain", "ResNet gain")
+    assert pair.subject.runs == pair.against.runs
     told = described(pair.subject)
-    assert told["runs"]["with"]["optim"]["kind"] == "sam"
-    assert told["runs"]["without"]["optim"]["kind"] == "adamw"
+    for name, model, base in (("ViT", "vit_atto", "adamw"), ("ResNet", "resnet_atto", "sgd")):
+        with_, without = (told["runs"][f"{name} {arm}"] for arm in ("with", "without"))
+        assert with_["model"] == without["model"] == model
+        assert with_["optim"]["kind"] == "sam"
+        assert without["optim"]["kind"] == base
 
 
 @pytest.mark.parametrize("scale", ["laptop", "gpu"])
@@ -115,5 +120,16 @@ def test_accuracy_under_corruption_and_gains_are_read_of_the_test_part(
     assert values["top1"] == pytest.approx(sum(each) / 15)
     resnet = EXPERIMENTS["sam_over_resnet"]("smoke", "").comparisons[0].against
     other = run_folder(root, runs_behind(resnet)[0], 0)
-    told = sam_claims.gain({"with": folder, "without": other})["top1"]
-    assert told == pytest.approx(found.subject[0] - found.against[0])
+    pairs = {"ViT": (folder, other), "Mixer": (other, folder), "ResNet": (folder, folder)}
+    told = sam_claims.gains(
+        {f"{name} {arm}": one for name, two in pairs.items()
+         for arm, one in zip(("with", "without"), two, strict=True)}
+    )  # fmt: skip
+    gain = found.subject[0] - found.against[0]
+    assert told["ViT gain"] == pytest.approx(gain)
+    assert told["Mixer gain"] == pytest.approx(-gain)
+    assert told["ResNet gain"] == 0
+    pair = EXPERIMENTS["sam_most_for_vits"]("smoke", "").comparisons[0]
+    assert pair.tables is not None
+    rows = pair.tables([told, told])[0].rows
+    assert rows[0] == ("ViT", told["ViT with"], told["ViT without"], pytest.approx(gain))

@@ -25,14 +25,13 @@ def in_pieces(run: Callable[[Tensor], Tensor], x: Tensor, modules: nn.Module) ->
         x: Batch first.
         modules: What `run` calls.
     """
-    size = max(1, PIECE // max(1, x[:1].numel() * x.element_size()))
     if (
-        size >= len(x)
-        or torch.is_grad_enabled()
+        torch.is_grad_enabled()
         or modules.training
         or not is_eager(x)
         or is_observed()
         or is_watched(*modules.modules())
     ):
         return run(x)
-    return torch.cat([run(piece) for piece in x.split(size)])
+    size = max(1, PIECE // max(1, x[:1].numel() * x.element_size()))
+    return run(x) if size >= len(x) else torch.cat([run(piece) for piece in x.split(size)])

@@ -30,36 +30,40 @@ def claim_chart(found: Measurement, path: str | Path) -> None:
 
 @styled
 def settings_chart(found: Sequence[Measurement], path: str | Path) -> None:
-    """Left, the values of both by setting, with their means joined; right, effect and interval."""
+    """A row a setting: left, the values of both with their means; right, effect and interval."""
     claim = claim_named(found[0].claim)
-    figure = canvas(4.6)
-    left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
+    figure = canvas(1.9 + 0.62 * len(found))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.15, 1])
     places = range(len(found))
-    for name, colour, values in (
-        (claim.against, ORANGE, [m.against for m in found]),
-        (claim.subject, BLUE, [m.subject for m in found]),
+    for name, colour, shift, values in (
+        (claim.against, ORANGE, -0.15, [m.against for m in found]),
+        (claim.subject, BLUE, 0.15, [m.subject for m in found]),
     ):
-        for x, some in zip(places, values, strict=True):
-            left.scatter([x] * len(some), some, color=colour, s=18, alpha=0.6)
+        for y, some in zip(places, values, strict=True):
+            left.scatter(some, [y + shift] * len(some), color=colour, s=18, alpha=0.6)
         means = [sum(some) / len(some) for some in values]
-        left.plot(places, means, color=colour, lw=2, label=text(name))
-    left.legend()
-    left.set_title(text(f"{found[0].metric}: one dot a seed, lines are means", 60))
-    for x, m in zip(places, found, strict=True):
+        left.plot(means, [y + shift for y in places], "|", color=colour, ms=13, mew=3,
+                  label=text(name))  # fmt: skip
+    left.set_yticks(places, [textwrap.fill(text(m.setting), 22) for m in found])
+    left.set_ylim(len(found) - 0.45, -0.55)
+    left.set_xlabel(text(found[0].metric, 60))
+    left.set_title("one dot a seed, bars are means")
+    for y, m in zip(places, found, strict=True):
         summary = m.summary()
         if math.isfinite(summary.low):
-            right.plot([x, x], [summary.low, summary.high], color=BLUE, lw=3)
-        right.plot([x], [summary.mean], "o", color=BLUE, ms=9)
-        right.annotate(m.verdict, (x, summary.mean), (8, 0), textcoords="offset points",
-                       fontsize=8, va="center")  # fmt: skip
-    right.axhline(0, color=GREY, lw=1)
-    right.axhline(found[0].smallest, color=RED, lw=1.2, ls="--")
-    right.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+            right.plot([summary.low, summary.high], [y, y], color=BLUE, lw=3)
+        right.plot([summary.mean], [y], "o", color=BLUE, ms=9)
+        right.annotate(m.verdict, (summary.mean, y), (0, 8), textcoords="offset points",
+                       fontsize=8, ha="center")  # fmt: skip
+    right.axvline(0, color=GREY, lw=1)
+    right.axvline(found[0].smallest, color=RED, lw=1.2, ls="--")
+    right.margins(x=0.2)
+    right.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
     right.set_title(_unit(claim))
+    right.set_xlabel("dashed: the smallest worth the name")
     for axes in (left, right):
-        axes.set_xticks(places, [textwrap.fill(text(m.setting), 14) for m in found])
-        axes.set_xlim(-0.5, len(found) - 0.3)
-        axes.grid(visible=True, axis="y")
+        axes.grid(visible=True, axis="x")
+    figure.legend(loc="outside upper right", ncols=2)
     title = f"{claim.id}, {found[0].scale} scale, {len(found[0].seeds)} seeds"
     figure.suptitle(text(title), x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.supxlabel(text(f"Data: {found[0].data}", 125), fontsize=8, color=GREY, x=0.01, ha="left")
@@ -82,8 +86,9 @@ def _pairs(axes: Axes, found: Measurement, claim: Claim) -> None:
         axes.text(side, mean, f"{mean:.3f}", color=colour, va="center", fontweight="bold",
                   ha="right" if x == 0 else "left")  # fmt: skip
     axes.set_xlim(-0.7, 1.7)
-    axes.set_xticks([0, 1], [textwrap.fill(text(n), 16) for n in (claim.against, claim.subject)])
-    axes.set_title(text(f"{found.metric}: one line a seed, bars are means", 60))
+    axes.set_xticks([0, 1], [textwrap.fill(text(n), 13) for n in (claim.against, claim.subject)])
+    axes.set_ylabel(text(found.metric, 60))
+    axes.set_title("one line a seed, bars are means")
     axes.grid(visible=True, axis="y")
 
 

@@ -5,6 +5,7 @@ A record is `docs/performance/<device>.json`, written by `ninefold bench --out`;
 for the text before the line `MARK`, which is written by hand.
 """
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path

@@ -177,7 +177,7 @@ def _opened(scale: Scale, data: str) -> tuple[_Size, str, str]:
         address = data or SMOKE
         told = f"`{data}`" if data else f"generated pictures of 16 pixels (`{SMOKE}`)"
     else:
-        address, told = cifar10(data), f"CIFAR-10 (`{data}`)"
+        address, told = cifar10(data)
     return _SIZES[scale], f"{address}{'&' if '?' in address else '?'}", told
 
 

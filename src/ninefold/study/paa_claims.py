@@ -48,7 +48,7 @@ def paa(scale: Scale, data: str, *, subject: str, against: str) -> Plan:
     if scale == "smoke":
         address, told, seeds = data or SMOKE, f"generated pictures (`{SMOKE}`)", 2
     else:
-        address, told, seeds = cifar10(data), f"CIFAR-10 (`{data}`)", 6
+        (address, told), seeds = cifar10(data), 6
     if scale == "gpu":
         seeds = 5
     picks = scale == "laptop"

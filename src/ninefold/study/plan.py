@@ -6,6 +6,7 @@ finished runs tell, or a reading of something that is measured in place of being
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ninefold.core.errors import Refused
@@ -114,8 +115,8 @@ class Plan:
     data: str
 
 
-def cifar10(data: str) -> str:
-    """The address of CIFAR-10 that was given.
+def cifar10(data: str) -> tuple[str, str]:
+    """The address of CIFAR-10 that was given, and its name: a folder of JPEG files is not the same.
 
     Raises:
         Refused: none was.
@@ -125,7 +126,8 @@ def cifar10(data: str) -> str:
             "reproduce: this needs CIFAR-10; --data FOLDER names one with "
             "{train,test}/<class>/*.jpg, or --data 'torchvision://CIFAR10?root=FOLDER'"
         )
-    return data
+    jpeg = "://" not in data and any(Path(data.partition("?")[0]).glob("train/*/*.jpg"))
+    return data, f"CIFAR-10 ({'JPEG, ' * jpeg}`{data}`)"
 
 
 def described(arm: Arm) -> dict[str, Any]:

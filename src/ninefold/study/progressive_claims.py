@@ -65,7 +65,7 @@ class _Setting:
 
 SMOKE = "synthetic://classification?size=16&train=96&val=48&test=48"
 _SETTINGS: dict[str, _Setting] = {
-    "smoke": _Setting("efficientnet_v2_atto", SMOKE, "generated pictures", (16, 20, 28, 32), 8, 8,
+    "smoke": _Setting("efficientnet_v2_atto", SMOKE, "generated pictures", (32, 36, 44, 48), 8, 8,
                       4, 2),
     "laptop": _Setting("efficientnet_v2_atto", "hold_out=0.02&per_class=500",
                        "CIFAR-10 (JPEG), 5,000 photos", (32, 44, 52, 64), 600, 32, 8, 3),
@@ -204,7 +204,7 @@ def _photos(setting: _Setting, data: str) -> tuple[str, str]:
     """Address and what a result says of it."""
     if setting.data.startswith("synthetic"):
         return data or setting.data, f"`{data}`" if data else f"{setting.told} (`{setting.data}`)"
-    whole = cifar10(data)
+    whole, _ = cifar10(data)
     join = "&" if "?" in whole else "?"
     address = f"{whole}{join}{setting.data}" if setting.data else whole
     return address, f"{setting.told} (`{address}`)"

@@ -6,8 +6,9 @@ fifteen corruptions, and the largest eigenvalue of the Hessian of the training l
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from ninefold.augment.config import Augment
@@ -18,7 +19,7 @@ from ninefold.engine.corrupted import by_corruption
 from ninefold.engine.opened import Opened, open_run
 from ninefold.optim.config import AdamW, Optim, Sam, Sgd
 from ninefold.recipes.everyday import quickstart
-from ninefold.report.measured import Scale
+from ninefold.report.measured import Scale, Table
 from ninefold.study.kept import tested_value
 from ninefold.study.plan import Arm, Comparison, Plan, Read, Trained, cifar10
 from ninefold.tasks.config import Loss
@@ -31,7 +32,7 @@ SMOKE = "synthetic://classification?size=16&train=96&val=48&test=48"
 PER_CLASS = 100
 CALLED = {"vit": "ViT", "mixer": "Mixer", "resnet": "ResNet"}
 
-RADII = {"vit": 0.1, "mixer": 0.15, "resnet": 0.02}
+RADII: dict[Model, float] = {"vit": 0.1, "mixer": 0.15, "resnet": 0.02}
 """The paper's (recalled) for ViT-S/16, Mixer-S/16 and ResNet-50: none was searched for."""
 
 AUGMENTS = {
@@ -135,28 +136,27 @@ def sam_most_for_vits(scale: Scale, data: str) -> Plan:
     """What SAM adds to the ViT against what it adds to the ResNet, in both augmentations."""
     address, told, seeds = _data(scale, data)
 
-    def gain(model: Model, augment: Augmented) -> Read:
+    pairs: list[Comparison] = []
+    augments: tuple[Augmented, ...] = ("basic", "strong")
+    for augment in augments:
         runs = {
-            name: _trained(scale, address, model, augment, sam=name == "with")
+            f"{CALLED[model]} {name}": _trained(scale, address, model, augment, sam=name == "with")
+            for model in RADII
             for name in ("with", "without")
         }
-        return Read(f"{HERE}:gain", runs, "top1")
-
-    augments: tuple[Augmented, ...] = ("basic", "strong")
-    pairs = [
-        Comparison(gain("vit", a), gain("resnet", a), setting=f"{a} augmentation") for a in augments
-    ]
+        vit, resnet = (Read(f"{HERE}:gains", runs, f"{name} gain") for name in ("ViT", "ResNet"))
+        pairs.append(Comparison(vit, resnet, f"{augment} augmentation", tables=_gains_table))
     return Plan(tuple(pairs), seeds, told)
 
 
 def _data(scale: Scale, data: str) -> tuple[str, str, int]:
     if scale == "smoke":
         return data or SMOKE, f"`{data}`" if data else f"generated pictures (`{SMOKE}`)", 2
-    whole = cifar10(data)
+    whole, told = cifar10(data)
     if scale == "gpu":
-        return whole, f"CIFAR-10 (`{data}`)", 5
+        return whole, told, 5
     part = f"{whole}{'&' if '?' in data else '?'}per_class={PER_CLASS}"
-    told = f"CIFAR-10 (`{data}`), {PER_CLASS} training images of each class, all test images"
+    told += f", {PER_CLASS} training images of each class, all test images"
     return part, told, 3
 
 
@@ -177,13 +177,25 @@ def _arm(
 
 
 HERE = "ninefold.study.sam_claims"
+GAINS = ("with", "without", "gain")
 
 
-def gain(folders: Mapping[str, Path]) -> dict[str, float]:
-    """By how much `top1` of the run `with` is above that of the run `without`, on the test part."""
-    return {
-        "top1": tested_value(folders["with"], "top1") - tested_value(folders["without"], "top1")
-    }
+def gains(folders: Mapping[str, Path]) -> dict[str, float]:
+    """Test `top1` of each run, and by how much that of each model is higher with SAM."""
+    found = {name: tested_value(folder, "top1") for name, folder in folders.items()}
+    for name in CALLED.values():
+        found[f"{name} gain"] = found[f"{name} with"] - found[f"{name} without"]
+    return found
+
+
+def _gains_table(readings: Sequence[Mapping[str, float]]) -> tuple[Table, ...]:
+    rows = [
+        (name, *(fmean(one[f"{name} {column}"] for one in readings) for column in GAINS))
+        for name in CALLED.values()
+    ]
+    title = "Top-1 of all three models (means)"
+    columns = ("", "with SAM", "without", "gain")
+    return (Table(title=title, columns=columns, rows=tuple(rows)),)
 
 
 def corrupted(folders: Mapping[str, Path], *, images: int = 500) -> dict[str, float]:

@@ -28,8 +28,9 @@ def swin_transfer(scale: Scale, data: str) -> Plan:
         told = f"`{data}`" if data else f"generated pictures of 16 pixels (`{SMOKE}`)"
     else:
         parts = (",".join(SEEN), ",".join(UNSEEN))
-        address, sizes, seeds = cifar10(data), (20, 100, 500), 3 if scale == "laptop" else 5
-        told = f"CIFAR-10 (`{data}`); pre-trained on {', '.join(SEEN)}, then {', '.join(UNSEEN)}"
+        (address, told), sizes = cifar10(data), (20, 100, 500)
+        seeds = 3 if scale == "laptop" else 5
+        told += f"; pre-trained on {', '.join(SEEN)}, then {', '.join(UNSEEN)}"
     join = "&" if "?" in address else "?"
     seen, unseen = (f"{address}{join}classes={names}" for names in parts)
     start = Trained(_pretraining(scale, seen))
