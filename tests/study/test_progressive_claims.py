@@ -47,7 +47,7 @@ def test_hours_and_operations_are_those_of_the_training_steps(
         found[0].subject[0], found[0].against[0],
     )  # fmt: skip
     run = Run.read(runs["full size"] / "run.yaml")
-    expected = 3 * forward_flops(run, 32) * run.batch_size * run.steps
+    expected = 3 * forward_flops(run, 48) * run.batch_size * run.steps
     assert told["full size petaflops"] == pytest.approx(expected / 1e15)
     assert told["progressive petaflops"] < told["full size petaflops"]
     assert told["progressive hours to the same accuracy"] <= told["progressive hours"]
