@@ -215,7 +215,7 @@ def test_transformers_and_convolutions_train_at_growing_sizes(tmp_path: Path, mo
     ("stages", "told"),
     [
         ({"count": 3, "image_size": (8, 9, 10, 11)}, "image_size has 4 values for count 3; 2"),
-        ({"image_size": (8, 12)}, "image_size has 2 values for count 0; none has a use"),
+        ({"image_size": (8, 12)}, "has 2 values for count 0; stages.count 2 would be right"),
         ({"count": 2, "shares": (1,)}, "shares has 1 value for count 2; 2 would be right"),
         ({"count": 2, "dropout": (0.1, 1.0)}, r"stages.dropout.1: input should be less than 1"),
         ({"count": 2, "image_size": (0, 9)}, "stages.image_size.0: input should be greater than 0"),

@@ -175,6 +175,9 @@ def test_both_passes_draw_the_same_dropout_and_steps_draw_others(kind: type[SAM]
     assert torch.equal(masks[0], masks[1])
     assert torch.equal(masks[2], masks[3])
     assert not torch.equal(masks[0], masks[2])
+    masks.clear()
+    kind(model.parameters(), lr=0.1, same_noise=False).step(closure)
+    assert not torch.equal(masks[0], masks[1])
 
 
 # Faults of the popular implementation, specification section 10
@@ -355,7 +358,7 @@ def test_what_does_not_fit_is_refused_in_one_line(make: Any, message: str) -> No
     ("optim", "kind", "base"),
     [
         (Sam(rho=0.2), SAM, torch.optim.AdamW),
-        (Asam(base="sgd", options=("momentum=0.8",)), ASAM, torch.optim.SGD),
+        (Asam(base="sgd", options=("momentum=0.8",), same_noise=False), ASAM, torch.optim.SGD),
         (Gsam(base="torch.optim:Adamax"), GSAM, torch.optim.Adamax),
     ],
 )
@@ -366,6 +369,7 @@ def test_a_configuration_makes_it_over_the_groups_of_the_base(
     assert isinstance(made, kind)
     assert isinstance(made, SAM)
     assert isinstance(made.base, base)
+    assert made.same_noise == (kind is not ASAM)
     assert [g["weight_decay"] for g in made.param_groups] == [0.05, 0.0]
     assert {g["rho"] for g in made.param_groups} == {made.defaults["rho"]}
 
@@ -374,7 +378,16 @@ def test_a_configuration_makes_it_over_the_groups_of_the_base(
     ("values", "message"),
     [
         ({"kind": "sam", "base": "sdg"}, "no optimizer is called 'sdg'; did you mean 'sgd'"),
-        ({"kind": "sam", "options": ("momentum=0.9",)}, "options of adamw: unknown field"),
+        (
+            {"kind": "sam", "options": ("momentum=0.9",)},
+            "options: adamw has no 'momentum'; it has betas, eps",
+        ),
+        (
+            {"kind": "sam", "base": "sgd", "options": ("momentun=0.9",)},
+            "sgd has no 'momentun'; did you mean 'momentum'",
+        ),
+        ({"kind": "sam", "options": ("lr=0.1",)}, "lr is a field of its own; --optim.lr sets it"),
+        ({"kind": "sam", "options": ("eps=0",)}, "options of adamw: eps: input should be greater"),
         ({"kind": "sam", "rho": 0}, "rho: input should be greater than 0"),
         ({"kind": "gsam", "rho": 0.1, "rho_min": 0.2}, "rho_min 0.2 is above rho 0.1"),
         ({"kind": "gsam", "lr": 0.1, "lr_min": 0.1}, "lr_min 0.1 is not below lr 0.1"),

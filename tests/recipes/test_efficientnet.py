@@ -120,6 +120,16 @@ def test_the_small_ones_have_no_stages_and_others_have_sizes_in_proportion() -> 
     assert recipe("efficientnet_v2_in1k", augment="none").stages.magnitude == ()
 
 
+@pytest.mark.parametrize(
+    ("model", "sizes"), [("vit_s14", (98, 140, 182, 224)), ("vit_atto", (24, 40, 48, 64))]
+)
+def test_sizes_are_whole_patches_of_any_transformer(model: str, sizes: tuple[int, ...]) -> None:
+    run = recipe("efficientnet_v2_in1k", model=model)
+    assert Course(run, 400).sizes == sizes
+    patch = preset_of(model).options["patch_size"]
+    assert not any(size % patch for size in sizes)
+
+
 def test_the_released_code_grows_the_small_ones_under_autoaugment() -> None:
     sizes = {"b0": (144, 160, 176, 192), "b2": (148, 168, 188, 208), "b3": (156, 184, 212, 240)}
     for size, expected in sizes.items():

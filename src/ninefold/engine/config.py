@@ -51,9 +51,10 @@ class Stages(Config):
             fitting = {0, self.count} if name == "shares" else {0, min(self.count, 2), self.count}
             if length not in fitting:
                 ends = "" if name == "shares" or self.count < 3 else "2 (first and last) or "
-                right = f"{ends}{self.count} would be right" if self.count else "none has a use"
+                right = f"{ends}{self.count}" if self.count else f"stages.count {length}"
                 raise ValueError(
-                    f"{name} has {length} value{'s' * (length > 1)} for count {self.count}; {right}"
+                    f"{name} has {length} value{'s' * (length > 1)} for count {self.count}; "
+                    f"{right} would be right"
                 )
         return self
 

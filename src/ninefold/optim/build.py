@@ -64,6 +64,7 @@ def _climbing(groups: list[dict[str, Any]], optim: Sam | Asam | Gsam) -> SAM:
         "shards": optim.shards,
         "local": optim.local,
         "decay_in_loss": optim.decay_in_loss,
+        "same_noise": optim.same_noise,
     }
     if isinstance(optim, Asam):
         return ASAM(groups, eta=optim.eta, **settings)

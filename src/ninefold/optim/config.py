@@ -107,6 +107,8 @@ class _Climbing(Config):
     """Whether each process climbs by its own gradient, or all by their common one."""
     decay_in_loss: bool = False
     """Take the decay for a part of the loss: it then bends the climb, and is taken at its end."""
+    same_noise: bool = True
+    """Draw the noise (dropout) of the first pass in the second one again."""
 
     @model_validator(mode="after")
     def _base_takes_the_options(self) -> Self:
@@ -122,8 +124,15 @@ class _Climbing(Config):
         numbers: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         kinds = {"adamw": AdamW, "sgd": Sgd, "rmsprop_tf": RmspropTf}
         if self.base in kinds:
-            values = {**read_options(self.options, where="options"), **numbers}
-            return kinds[self.base].parse(values, where=f"options of {self.base}")
+            kind, options = kinds[self.base], read_options(self.options, where="options")
+            known = [name for name in kind.model_fields if name not in ("kind", *numbers)]
+            for name in options:
+                if name in numbers:
+                    raise Refused(f"options: {name} is a field of its own; --optim.{name} sets it")
+                if name not in known:
+                    hint = nearest(name, known, f"it has {', '.join(known)}")
+                    raise Refused(f"options: {self.base} has no {name!r}{hint}")
+            return kind.parse({**options, **numbers}, where=f"options of {self.base}")
         if not is_reference(self.base):
             raise Refused(
                 f"base: no optimizer is called {self.base!r}{nearest(self.base, kinds) or ';'} "

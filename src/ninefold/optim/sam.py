@@ -32,7 +32,8 @@ class SAM(Optimizer):
     `step(closure)` calls the closure once for g, climbs, calls it again, puts the weights back from
     a copy, to the bit and whatever happens, and lets the base take its step. The norm is one over
     all parameters of all groups, in float32 at the least. Gradients are cleared before each call.
-    The second call draws the noise of the first (dropout), as generators are set back in between.
+    The second call draws the noise of the first (dropout), as generators are set back in between,
+    unless `same_noise` is off.
     A step whose gradient is not finite is left out, counted by `skipped`.
 
     `param_groups` and `state` are the base's own, so schedules and checkpoints see one optimizer;
@@ -53,6 +54,7 @@ class SAM(Optimizer):
             no gradient is averaged over processes while `climbing`.
         decay_in_loss: Take the decay of weights for a part of the loss: it then bends the climb,
             and is taken at the end of it; the base gets none.
+        same_noise: Whether the second call draws the noise (dropout) of the first.
         keywords: What else the base takes, `lr` among them.
 
     Raises:
@@ -74,6 +76,7 @@ class SAM(Optimizer):
         shards: int = 1,
         local: bool = True,
         decay_in_loss: bool = False,
+        same_noise: bool = True,
         **keywords: Any,
     ) -> None:
         if rho < 0 or eta < 0:
@@ -85,6 +88,7 @@ class SAM(Optimizer):
         self.param_groups, self.state = self.base.param_groups, self.base.state
         self.adaptive, self.eta, self.local = adaptive, eta, local
         self.every, self.shards, self.decay_in_loss = every, shards, decay_in_loss
+        self.same_noise = same_noise
         self.shard, self.skipped = 0, 0
         self.norm = torch.zeros(())
         """Of the gradient that the base steps by, before any clipping."""
@@ -170,7 +174,8 @@ class SAM(Optimizer):
         saved: _Saved = []
         try:
             self._climb(saved)
-            noise.again()
+            if self.same_noise:
+                noise.again()
             self.climbed = True
             self._called(closure)
         finally:

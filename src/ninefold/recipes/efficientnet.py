@@ -72,7 +72,7 @@ def efficientnet_v2_in1k(
     ninefold train efficientnet_v2_in1k --model efficientnet_v2_s --data FOLDER
 
     B0 to B3 have AutoAugment and no stages, as in the paper. Any other model has the column of S,
-    with sizes in proportion to its own; it trains at multiples of 32 pixels.
+    with sizes in proportion to its own; it trains at multiples of 32 pixels, or of its patch.
     """
     name = "efficientnet_v2_in1k"
     run = _run(name, _PAPER, model, data, optim, augment, batch_size, image_size)
@@ -264,6 +264,8 @@ def _stages(model: str, image_size: int, table: dict[str, _Growth], augment: Aug
         pixels: dict[str, Any] = {"image_size": (first, last)}
     else:
         unit = 32 if image_size >= 128 else 4
+        patch = preset_of(model).options.get("patch_size", 1)
+        unit = patch if unit % patch else unit
         pixels = {"image_size": (round(first / last * image_size), image_size), "multiple": unit}
     mixing = growth.mixup if any(growth.mixup) else ()
     return Stages(
